@@ -1,0 +1,143 @@
+"""One object for every limit: steps, tokens, money, wall clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from kimi_cli.protocol.messages import Usage
+from kimi_cli.protocol.stops import StopReason
+
+Axis = Literal["steps", "tokens", "cost", "seconds"]
+
+STOP_OF_AXIS: dict[Axis, StopReason] = {
+    "steps": StopReason.STEP_LIMIT,
+    "tokens": StopReason.TOKEN_LIMIT,
+    "cost": StopReason.COST_LIMIT,
+    "seconds": StopReason.TIME_LIMIT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """None means no limit. ``cost`` is in the currency of the model's price."""
+
+    steps: int | None = None
+    tokens: int | None = None
+    cost: float | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Money for a million tokens; ``source`` says where the figures are from, and of when."""
+
+    input: float
+    output: float
+    cached_input: float
+    currency: str = "USD"
+    source: str = ""
+
+    def of(self, usage: Usage) -> float:
+        fresh = max(usage.input_tokens - usage.cached_tokens, 0)
+        millionths = (
+            fresh * self.input
+            + usage.cached_tokens * self.cached_input
+            + usage.output_tokens * self.output
+        )
+        return millionths / 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """An axis has passed the share at which to warn."""
+
+    axis: Axis
+    used: float
+    limit: float
+
+
+class Budget:
+    """What a run may use and has used. A child's use is its parent's too."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        warn_at: float = 0.8,
+        parent: Budget | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.limits = limits
+        self.usage = Usage()
+        self.cost = 0.0
+        self.steps = 0
+        self._warn_at = warn_at
+        self._warned: set[Axis] = set()
+        self._parent = parent
+        self._clock = clock
+        self._begun = clock()
+
+    @property
+    def seconds(self) -> float:
+        return self._clock() - self._begun
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until the nearest deadline, own or a parent's; None without one."""
+        own = None if self.limits.seconds is None else self.limits.seconds - self.seconds
+        inherited = self._parent.seconds_left if self._parent else None
+        known = [left for left in (own, inherited) if left is not None]
+        return min(known) if known else None
+
+    def start_step(self) -> None:
+        self.steps += 1
+        if self._parent:
+            self._parent.start_step()
+
+    def spend(self, usage: Usage, cost: float | None) -> None:
+        """Book what one request used; ``cost`` None when no price is known."""
+        self.usage = self.usage + usage
+        self.cost += cost or 0.0
+        if self._parent:
+            self._parent.spend(usage, cost)
+
+    def exceeded(self, next_tokens: int = 0, next_cost: float = 0.0) -> Axis | None:
+        """The axis that forbids another request whose input alone would use ``next_tokens`` and
+        ``next_cost``; None when it may go out."""
+        used = self._used()
+        ahead: dict[Axis, float] = {"tokens": next_tokens, "cost": next_cost}
+        for axis, limit in self._limits().items():
+            if used[axis] >= limit or used[axis] + ahead.get(axis, 0) > limit:
+                return axis
+        return self._parent.exceeded(next_tokens, next_cost) if self._parent else None
+
+    def warnings(self) -> list[Warned]:
+        """The axes that have passed the warning share since the last call."""
+        used = self._used()
+        new = [
+            Warned(axis, used[axis], limit)
+            for axis, limit in self._limits().items()
+            if axis not in self._warned and used[axis] >= self._warn_at * limit
+        ]
+        self._warned.update(w.axis for w in new)
+        return new
+
+    def _limits(self) -> dict[Axis, float]:
+        axes: dict[Axis, float | None] = {
+            "steps": self.limits.steps,
+            "tokens": self.limits.tokens,
+            "cost": self.limits.cost,
+            "seconds": self.limits.seconds,
+        }
+        return {axis: limit for axis, limit in axes.items() if limit is not None}
+
+    def _used(self) -> dict[Axis, float]:
+        return {
+            "steps": self.steps,
+            "tokens": self.usage.total_tokens,
+            "cost": self.cost,
+            "seconds": self.seconds,
+        }

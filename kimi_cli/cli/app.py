@@ -1,0 +1,207 @@
+"""The command line: flags in, exit code out. No logic of its own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from kimi_cli.cli.exit_codes import help_text
+from kimi_cli.version import VERSION
+
+EPILOG = "Exit codes:\n\n\b\n" + help_text()
+
+app = typer.Typer(
+    name="kimi",
+    help="An agentic coding assistant for the terminal, for Kimi models.",
+    epilog=EPILOG,
+    no_args_is_help=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"kimi {VERSION}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def main(
+    context: typer.Context,
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            "-p", "--prompt", help="Run headless with this prompt; - reads it from stdin.",
+            metavar="TEXT",
+        ),
+    ] = None,
+    input_format: Annotated[
+        Literal["text", "stream-json"],
+        typer.Option(help="stream-json: operations over stdin, one JSON object a line."),
+    ] = "text",
+    output_format: Annotated[
+        Literal["text", "json", "stream-json"],
+        typer.Option(help="text: the answer; json: one object; stream-json: one event a line."),
+    ] = "text",
+    model: Annotated[str | None, typer.Option("-m", "--model", help="The model's id.")] = None,
+    thinking: Annotated[
+        str | None, typer.Option(help="on, off, or an effort the model knows.", metavar="SWITCH")
+    ] = None,
+    base_url: Annotated[
+        str | None, typer.Option(help="The endpoint's URL, usually ending in /v1.", metavar="URL")
+    ] = None,
+    dialect: Annotated[
+        str | None,
+        typer.Option(
+            help="moonshot, moonshot-subscription, vllm, sglang, openai-compatible or auto.",
+            metavar="NAME",
+        ),
+    ] = None,
+    image: Annotated[
+        list[Path] | None, typer.Option(help="An image to show the model; may be repeated.")
+    ] = None,
+    cwd: Annotated[
+        Path | None, typer.Option("-C", "--cwd", help="Work in this folder.", metavar="DIR")
+    ] = None,
+    add_dir: Annotated[
+        list[Path] | None,
+        typer.Option(help="A further folder of the workspace; may be repeated.", metavar="DIR"),
+    ] = None,
+    yolo: Annotated[bool, typer.Option("--yolo", help="Allow everything without asking.")] = False,
+    on_ask: Annotated[
+        Literal["deny", "fail"] | None,
+        typer.Option(help="Headless, when something needs approval: deny it, or end with 20."),
+    ] = None,
+    max_steps: Annotated[
+        int | None, typer.Option(help="Most model requests of the run.", metavar="N")
+    ] = None,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(help="Most tokens of the run, input and output together.", metavar="N"),
+    ] = None,
+    max_cost: Annotated[
+        float | None,
+        typer.Option(help="Most money of the run, in the price's currency.", metavar="AMOUNT"),
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(help="Wall-clock limit of the run.", metavar="SECONDS")
+    ] = None,
+    json_schema: Annotated[
+        Path | None, typer.Option(help="The answer must validate against this.", metavar="FILE")
+    ] = None,
+    verify: Annotated[
+        str | None,
+        typer.Option(help="Done only when this command exits with 0.", metavar="CMD"),
+    ] = None,
+    system_prompt_file: Annotated[
+        Path | None, typer.Option(help="Replaces the system prompt.", metavar="FILE")
+    ] = None,
+    no_session: Annotated[
+        bool, typer.Option("--no-session", help="Store nothing of this run.")
+    ] = False,
+    continue_: Annotated[
+        bool, typer.Option("-c", "--continue", help="Go on with this project's last session.")
+    ] = False,
+    resume: Annotated[
+        str | None, typer.Option("-r", "--resume", help="Go on with this session.", metavar="ID")
+    ] = None,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Write a redacted log under KIMI_HOME/logs.")
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option("-v", "--version", callback=_version, is_eager=True, help="The version."),
+    ] = False,
+) -> None:
+    """An agentic coding assistant for the terminal, for Kimi models."""
+    if context.invoked_subcommand is not None:
+        return
+    from kimi_cli.cli.headless import Options, start
+
+    flags: dict[str, object] = {
+        "model": model,
+        "thinking": thinking,
+        "endpoint.base_url": base_url,
+        "endpoint.dialect": dialect,
+        "headless.on_ask": on_ask,
+        "budget.max_steps": max_steps,
+        "budget.max_tokens": max_tokens,
+        "budget.max_cost": max_cost,
+        "budget.timeout": timeout,
+    }
+    code = start(
+        Options(
+            flags={key: value for key, value in flags.items() if value is not None},
+            prompt=prompt,
+            input_format=input_format,
+            output_format=output_format,
+            images=image or [],
+            cwd=cwd,
+            add_dirs=add_dir or [],
+            yolo=yolo,
+            json_schema=json_schema,
+            verify=verify,
+            system_prompt_file=system_prompt_file,
+            keep_session=not no_session,
+            continue_last=continue_,
+            resume=resume,
+            debug=debug,
+        )
+    )
+    raise typer.Exit(code)
+
+
+@app.command()
+def models(
+    base_url: Annotated[str | None, typer.Option(metavar="URL")] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """List what the endpoint has, joined with what is known of each model."""
+    from kimi_cli.cli.models import show_models
+
+    raise typer.Exit(show_models(base_url, json_output))
+
+
+@app.command()
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the temporary project.")] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="Don't pace the replies.")] = False,
+) -> None:
+    """Show a live run without a key: recorded replies of a model, everything else real."""
+    from kimi_cli.cli.demo import run_demo
+
+    raise typer.Exit(run_demo(keep=keep, pace=not fast))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Carry out a command line; returns the exit code."""
+    if arguments and arguments[0] == "config":
+        from kimi_cli.cli.config import config
+
+        app.add_typer(config, name="config")
+    elif not arguments or arguments[0] in ("-h", "--help"):
+        from kimi_cli.cli.config import config
+
+        app.add_typer(config, name="config")
+    try:
+        app(list(arguments), prog_name="kimi", standalone_mode=True)
+    except SystemExit as end:
+        return _code(end.code)
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _code(code: object) -> int:
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code
+    print(code, file=sys.stderr)
+    return 1

@@ -1,0 +1,53 @@
+"""``--input-format stream-json``: operations, one JSON object a line, over stdin."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections.abc import AsyncIterator
+
+from pydantic import ValidationError
+
+from kimi_cli.agent import Session
+from kimi_cli.frontends.headless.progress import say
+from kimi_cli.protocol.operations import Say, operation_adapter
+
+
+async def operations(session: Session) -> AsyncIterator[Say]:
+    """Yield the user messages as they come; interrupts, steering and answers go straight to the
+    session, also while a turn runs. Ends with stdin. A line that is no operation is reported on
+    stderr and left out."""
+    adapter = operation_adapter()
+    loop = asyncio.get_running_loop()
+    inbox: asyncio.Queue[Say | None] = asyncio.Queue()
+
+    def take(line: bytes | None) -> None:
+        if line is None:
+            inbox.put_nowait(None)
+            return
+        try:
+            operation = adapter.validate_json(line)
+        except ValidationError as error:
+            problem = error.errors(include_url=False, include_input=False)[0]
+            say(f"kimi: not an operation: {problem['msg']}: {line[:100]!r}")
+            return
+        if isinstance(operation, Say):
+            inbox.put_nowait(operation)
+        else:
+            session.send(operation)
+
+    def read() -> None:
+        # A thread, because neither asyncio nor select can wait for a regular file.
+        try:
+            for line in sys.stdin.buffer:
+                if line.strip():
+                    loop.call_soon_threadsafe(take, line)
+            loop.call_soon_threadsafe(take, None)
+        except (OSError, ValueError, AttributeError, RuntimeError):
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(take, None)
+
+    threading.Thread(target=read, name="stdin", daemon=True).start()
+    while (operation := await inbox.get()) is not None:
+        yield operation

@@ -1,0 +1,98 @@
+"""Signs of life on stderr while a headless run works."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+
+from kimi_cli.frontends.plain import clean, money, seconds, tokens
+from kimi_cli.protocol.events import (
+    AssistantMessage,
+    BudgetWarning,
+    Event,
+    Notice,
+    RetryScheduled,
+    StepStarted,
+    ToolResult,
+    ToolStarted,
+)
+from kimi_cli.protocol.messages import Usage
+
+
+class Progress:
+    """One line for each finished tool call, wait and warning; a heartbeat in between."""
+
+    def __init__(self, currency: str | None) -> None:
+        self._dim = sys.stderr is not None and sys.stderr.isatty() and "NO_COLOR" not in os.environ
+        self._currency = currency
+        self._usage = Usage()
+        self._cost: float | None = None
+        self._doing = "starting"
+        self._since = time.monotonic()
+        self._last_line = time.monotonic()
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case StepStarted():
+                self._now("waiting for the model")
+            case ToolStarted():
+                self._now(f"{event.name} {event.summary}")
+            case AssistantMessage():
+                if event.usage:
+                    self._usage = self._usage + event.usage
+                if event.cost is not None:
+                    self._cost = (self._cost or 0.0) + event.cost
+            case ToolResult():
+                outcome = event.display or ("" if event.status == "ok" else event.status)
+                self.line(
+                    f"step {event.step}", f"{event.name} {event.summary}".strip(), outcome,
+                    seconds(event.seconds), *self._spent(),
+                )  # fmt: skip
+            case RetryScheduled():
+                self.line(
+                    event.message,
+                    f"next try in {seconds(event.delay)} ({event.attempt} of {event.attempts})",
+                )
+            case BudgetWarning():
+                share = event.used / event.limit
+                self.line(f"{share:.0%} of the limit of {event.axis} is used")
+            case Notice():
+                self.line(event.text)
+
+    async def beat(self, every: float) -> None:
+        """Print a line whenever ``every`` seconds passed without one; runs until cancelled."""
+        while True:
+            quiet = time.monotonic() - self._last_line
+            if quiet >= every:
+                self.line(
+                    "still working", self._doing, seconds(time.monotonic() - self._since),
+                    *self._spent(),
+                )  # fmt: skip
+                quiet = 0.0
+            await asyncio.sleep(max(every - quiet, 0.01))
+
+    def line(self, *pieces: str) -> None:
+        """Print ``pieces`` as one line; a stderr that is gone is no reason to fail."""
+        self._last_line = time.monotonic()
+        text = "  " + " · ".join(clean(p) for p in pieces if p)
+        if self._dim:
+            text = f"\x1b[2m{text}\x1b[0m"
+        say(text)
+
+    def _now(self, doing: str) -> None:
+        self._doing = doing
+        self._since = time.monotonic()
+
+    def _spent(self) -> list[str]:
+        return [tokens(self._usage.total_tokens), money(self._cost, self._currency)]
+
+
+def say(text: str) -> None:
+    """A line on stderr, lost when nobody reads it."""
+    try:
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):
+        return

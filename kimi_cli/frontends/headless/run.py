@@ -1,0 +1,163 @@
+"""`kimi -p`: one session, no terminal, no human; stdout is only the result."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from kimi_cli.agent import Session, StopReason
+from kimi_cli.agent.loop import Check
+from kimi_cli.frontends.headless.checks import SchemaCheck, VerifyCheck
+from kimi_cli.frontends.headless.operations import operations
+from kimi_cli.frontends.headless.progress import Progress, say
+from kimi_cli.frontends.headless.result import Tally
+from kimi_cli.frontends.headless.writer import Writer
+from kimi_cli.protocol.events import Event
+from kimi_cli.protocol.messages import ContentPart
+from kimi_cli.protocol.operations import Say
+
+OutputFormat = Literal["text", "json", "stream-json"]
+DRAIN_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a headless run is asked to do. ``message`` None: operations come over stdin."""
+
+    message: Say | None
+    output: OutputFormat = "text"
+    schema: Mapping[str, Any] | None = None
+    verify: str | None = None
+    verify_tries: int = 5
+    heartbeat: float = 30.0
+    keep_session: bool = True
+    model: str = ""
+    parts: Sequence[ContentPart] = field(default_factory=tuple)
+
+
+async def run(session: Session, job: Job, exit_code: Callable[[StopReason], int]) -> int:
+    """Carry out ``job`` and print its result; returns the exit code. Closes the session."""
+    tally = Tally()
+    progress = Progress(session.price.currency if session.price else None)
+    lost: list[OSError] = []
+    loop = asyncio.get_running_loop()
+
+    def stdout_lost(error: OSError) -> None:
+        lost.append(error)
+        loop.call_soon_threadsafe(session.interrupt, StopReason.TERMINATED)
+
+    writer = Writer(_stdout(), stdout_lost)
+    session.subscribe(tally)
+    session.subscribe(progress)
+    if job.output == "stream-json":
+        session.subscribe(lambda event: writer.write(line_of(event)))
+    killed = _obey_signals(session)
+    beat = asyncio.create_task(progress.beat(job.heartbeat))
+    checks, schema = _checks(session, job)
+    try:
+        async for message in _messages(session, job, schema):
+            await session.run_turn(message, checks)
+            if killed:
+                break
+    except asyncio.CancelledError:
+        if not killed:
+            raise
+    finally:
+        beat.cancel()
+        await session.close()
+    if schema and tally.reason is StopReason.DONE:
+        tally.structured = schema.value
+    code = exit_code(killed[0] if killed else tally.reason)
+    _print_result(session, job, tally, code, writer)
+    if not writer.close(DRAIN_SECONDS) and not lost:
+        say("kimi: stdout is not read; the result is lost")
+        return 74
+    if lost:
+        return code or 74
+    return code
+
+
+def line_of(event: Event) -> str:
+    """An event as one line of ``stream-json``."""
+    return event.model_dump_json() + "\n"
+
+
+def _print_result(session: Session, job: Job, tally: Tally, code: int, writer: Writer) -> None:
+    ended = tally.last
+    if ended and ended.reason is not StopReason.DONE:
+        say(f"kimi: {ended.reason.value.replace('_', ' ')}" + f": {ended.detail}" * bool(ended.detail))
+    if job.output == "text":
+        if ended and ended.answer:
+            writer.write(ended.answer.rstrip("\n") + "\n")
+    else:
+        result = tally.result(
+            session=session.id if job.keep_session else None,
+            model=job.model,
+            exit_code=code,
+            denials=session.denials,
+        )
+        writer.write(json.dumps(result, ensure_ascii=False) + "\n")
+    if job.keep_session:
+        say(f"kimi -r {session.id}")
+
+
+def _checks(session: Session, job: Job) -> tuple[list[Check], SchemaCheck | None]:
+    checks: list[Check] = []
+    schema = SchemaCheck(job.schema) if job.schema is not None else None
+    if job.verify:
+        checks.append(VerifyCheck(job.verify, session.workspace, job.verify_tries))
+    if schema:
+        checks.append(schema)
+    return checks, schema
+
+
+async def _messages(
+    session: Session, job: Job, schema: SchemaCheck | None
+) -> AsyncIterator[Say]:
+    """The messages to run, one a turn; other operations go to the session as they come."""
+    instruction = f"\n\n{schema.instruction}" if schema else ""
+    if job.message is not None:
+        yield job.message.model_copy(update={"text": job.message.text + instruction})
+        return
+    async for say_operation in operations(session):
+        yield say_operation.model_copy(update={"text": say_operation.text + instruction})
+
+
+def _obey_signals(session: Session) -> list[StopReason]:
+    """End the turn on the first signal, the process on the second; returns the list that will
+    hold the reason."""
+    loop = asyncio.get_running_loop()
+    work = asyncio.current_task()
+    received: list[StopReason] = []
+
+    def obey(reason: StopReason, number: int) -> None:
+        if received:
+            os._exit(128 + number)
+        received.append(reason)
+        if session.busy:
+            session.interrupt(reason)
+        elif work:
+            work.cancel()
+
+    for number, reason in (
+        (signal.SIGINT, StopReason.INTERRUPTED),
+        (signal.SIGTERM, StopReason.TERMINATED),
+        (signal.SIGHUP, StopReason.TERMINATED),
+    ):
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+            loop.add_signal_handler(number, obey, reason, number)
+    return received
+
+
+def _stdout() -> int:
+    try:
+        return sys.stdout.fileno() if sys.stdout else 1
+    except (OSError, ValueError):
+        return 1

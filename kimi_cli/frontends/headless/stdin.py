@@ -1,0 +1,91 @@
+"""Standard input of a headless run: a prompt, data beside a prompt, or nothing.
+
+A run must not hang because somebody left a pipe open. A shell pipeline is waited for to its end;
+a pipe that our parent itself holds, or a socket (what Node gives its children), is a harness that
+may never write: after a short wait for the first byte the run goes on without.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+HARNESS_WAIT = 2.0
+MAX_INPUT = 64 << 20
+
+
+class InputError(Exception):
+    """Standard input can't be used; the message is for people."""
+
+
+def read_beside(note: Callable[[str], None]) -> str:
+    """What was piped in beside ``-p``; empty when nothing was. ``note`` gets a line for people
+    while it waits."""
+    fd = _stdin()
+    if fd is None or os.isatty(fd):
+        return ""
+    mode = os.fstat(fd).st_mode
+    if (stat.S_ISSOCK(mode) or (stat.S_ISFIFO(mode) and _held_by_parent(fd))) and not _ready(
+        fd, HARNESS_WAIT
+    ):
+        note("nothing arrived on stdin; going on without it")
+        return ""
+    return read_all(note)
+
+
+def read_all(note: Callable[[str], None]) -> str:
+    """Standard input to its end, as UTF-8 text (a BOM is dropped, bad bytes replaced)."""
+    fd = _stdin()
+    if fd is None:
+        raise InputError("stdin is closed, there is no prompt")
+    chunks: list[bytes] = []
+    size = 0
+    begun = time.monotonic()
+    while True:
+        while not _ready(fd, 30.0):
+            note(f"waiting for the end of stdin · {time.monotonic() - begun:.0f} s")
+        chunk = os.read(fd, 1 << 20)
+        if not chunk:
+            break
+        size += len(chunk)
+        if size > MAX_INPUT:
+            raise InputError(f"more than {MAX_INPUT >> 20} MB on stdin")
+        chunks.append(chunk)
+    return b"".join(chunks).decode("utf-8-sig", "replace")
+
+
+def _stdin() -> int | None:
+    try:
+        fd = sys.stdin.fileno() if sys.stdin else 0
+        os.fstat(fd)
+    except (OSError, ValueError):
+        return None
+    return fd
+
+
+def _ready(fd: int, seconds: float) -> bool:
+    try:
+        return bool(select.select([fd], [], [], seconds)[0])
+    except ValueError:
+        return True
+
+
+def _held_by_parent(fd: int) -> bool:
+    """Whether our parent has the pipe open for writing (Linux only; elsewhere it is assumed)."""
+    folder = Path(f"/proc/{os.getppid()}/fd")
+    try:
+        pipe = os.readlink(f"/proc/self/fd/{fd}")
+        for entry in folder.iterdir():
+            try:
+                if os.readlink(entry) == pipe and entry.lstat().st_mode & stat.S_IWUSR:
+                    return True
+            except OSError:
+                continue
+    except OSError:
+        return not folder.exists()
+    return False

@@ -1,0 +1,1 @@
+"""What every part of `kimi` shares: it imports nothing else of the program."""

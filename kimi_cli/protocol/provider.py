@@ -1,0 +1,146 @@
+"""The contract between the loop and a model endpoint.
+
+A provider's ``stream`` never raises: what goes wrong is a :class:`Failed` event with a class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from kimi_cli.protocol.messages import (
+    Message,
+    OpaquePart,
+    TextPart,
+    ThinkingPart,
+    ToolCallPart,
+    Usage,
+)
+from kimi_cli.protocol.tools import ToolSchema
+
+
+class ErrorClass(StrEnum):
+    """What kind of failure a request met; the table in ``model.errors`` says what follows."""
+
+    RATE = "rate"
+    OVERLOAD = "overload"
+    QUOTA = "quota"
+    AUTH = "auth"
+    PERMISSION = "permission"
+    MODEL_MISSING = "model_missing"
+    CONTEXT_TOO_LONG = "context_too_long"
+    CONTENT_FILTER = "content_filter"
+    REQUEST = "request"
+    SERVER = "server"
+    PROTOCOL = "protocol"
+    STALL = "stall"
+    NETWORK = "network"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelError:
+    """A failed request. ``message`` is for people; ``status`` the HTTP status, if one came;
+    ``retry_after`` seconds, if the server named them."""
+
+    kind: ErrorClass
+    message: str
+    status: int | None = None
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingDelta:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A piece of a tool call: ``index`` is its place in the answer, counted from 0."""
+
+    index: int
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class RetryWait:
+    """The attempt failed and another starts after ``delay`` seconds; whatever was streamed by
+    the failed one is void."""
+
+    error: ModelError
+    delay: float
+    attempt: int
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The whole answer. ``salvaged`` counts tool calls recovered from leaked markers."""
+
+    parts: tuple[TextPart | ThinkingPart | ToolCallPart | OpaquePart, ...]
+    finish_reason: str
+    usage: Usage | None = None
+    model: str | None = None
+    response_id: str | None = None
+    salvaged: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    error: ModelError
+
+
+ModelEvent = TextDelta | ThinkingDelta | ToolCallDelta | RetryWait | Completed | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One message as bytes of JSON ready to be joined, and what had to be changed to get there."""
+
+    data: bytes
+    repairs: tuple[str, ...] = ()
+
+
+class Encoder(Protocol):
+    """Turns messages into an endpoint's JSON, in order, once each. It may carry state from one
+    message to the next (the running number in tool call ids), so a new conversation, or another
+    model, needs a new one."""
+
+    def encode(self, message: Message) -> Encoded: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """One request: already encoded ``messages``, oldest first, and the session's fixed tools.
+
+    ``new_tokens`` estimates the part the server cannot have cached (the first-byte watchdog
+    scales with it). ``max_output_tokens`` None means the model's default.
+    """
+
+    messages: Sequence[bytes]
+    tools: Sequence[ToolSchema] = field(default_factory=tuple)
+    max_output_tokens: int | None = None
+    new_tokens: int = 0
+
+
+class Provider(Protocol):
+    """A model endpoint, or something that stands in for one."""
+
+    @property
+    def model(self) -> str: ...
+
+    def encoder(self) -> Encoder: ...
+
+    def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+        """Yield deltas and at the end exactly one Completed or Failed. Never raises, other than
+        asyncio.CancelledError when its task is cancelled."""
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,77 @@
+"""What a tool call may do: one decision for every tool, made before it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from kimi_cli.protocol.tools import Intent
+
+Verdict = Literal["allow", "ask", "deny"]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """``reason`` is written for the model and for people: what stands in the way, in a clause."""
+
+    verdict: Verdict
+    reason: str = ""
+
+
+class Policy(Protocol):
+    """Judges what a call wants; the strictest part decides."""
+
+    def decide(self, tool: str, intents: Sequence[Intent]) -> Decision: ...
+
+
+ALLOW = Decision("allow")
+
+
+class AllowAll:
+    """``--yolo``: nothing is asked."""
+
+    def decide(self, tool: str, intents: Sequence[Intent]) -> Decision:
+        return ALLOW
+
+
+class WorkspaceOnly:
+    """Reading and editing inside the given folders is free; everything else asks.
+
+    Paths are judged by where they really lead: symlinks are resolved first. ``protected`` are
+    folders that may be read but not changed although they lie inside (``.git``, ``.kimi``).
+    """
+
+    def __init__(
+        self, folders: Sequence[Path], *, readable: Sequence[Path] = (), protected: Sequence[str]
+    ) -> None:
+        self._folders = [folder.resolve() for folder in folders]
+        self._readable = [folder.resolve() for folder in readable]
+        self._protected = frozenset(protected)
+
+    def decide(self, tool: str, intents: Sequence[Intent]) -> Decision:
+        for intent in intents:
+            reason = self._objection(intent)
+            if reason:
+                return Decision("ask", reason)
+        return ALLOW
+
+    def _objection(self, intent: Intent) -> str:
+        if intent.kind == "execute":
+            return "shell commands need approval"
+        path = Path(intent.target)
+        try:
+            real = path.resolve()
+        except (OSError, RuntimeError) as error:
+            return f"{path} can't be resolved: {error}"
+        home = next((f for f in self._folders if real.is_relative_to(f)), None)
+        if intent.kind == "read":
+            if home or any(real.is_relative_to(f) for f in self._readable):
+                return ""
+            return f"{path} is outside the workspace"
+        if home is None:
+            return f"{path} is outside the workspace"
+        if self._protected.intersection(real.relative_to(home).parts):
+            return f"{path} is protected"
+        return ""

@@ -1,0 +1,65 @@
+"""Starting the helper process; light, so that it can be the first thing a program does."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+
+# Not ``python helper.py``: a script is compiled anew at each start, a module is cached. Its folder
+# comes last on the path, so that no file beside it can stand in for a module of Python's.
+_BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from helper import main; main()"
+
+
+@dataclass(frozen=True, slots=True)
+class Helper:
+    """A running helper process and our end of its socket."""
+
+    process: subprocess.Popen[bytes]
+    socket: socket.socket
+
+    def cut(self, patience: float) -> bool:
+        """Close the socket, upon which the helper ends every command and itself; wait at most
+        ``patience`` seconds for that. True when it has ended."""
+        try:
+            self.socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # closed before, or the helper is gone
+        try:
+            self.process.wait(patience)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+
+def has_subreaper() -> bool:
+    """Whether this system lets the helper catch every descendant of a command."""
+    return sys.platform == "linux"
+
+
+def launch_helper(*, groups: bool | None = None) -> Helper:
+    """Start the helper and return at once, without an event loop; commands given before it is up
+    wait in the socket. ``groups`` forces (or forbids) the way of systems without subreapers.
+    Raises OSError when no process can be started."""
+    if groups is None:
+        groups = not has_subreaper()
+    ours, theirs = socket.socketpair()
+    folder = os.path.dirname(os.path.abspath(__file__))
+    number = str(theirs.fileno())
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _BOOT, folder, number, *(["groups"] * groups)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=(theirs.fileno(),),
+            start_new_session=True,
+        )
+    except OSError:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    return Helper(process, ours)

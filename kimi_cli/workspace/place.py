@@ -1,0 +1,61 @@
+"""The workspace a session works on: a root, more folders, their files and processes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from kimi_cli.workspace.files import WorkspaceFiles
+from kimi_cli.workspace.processes import ProcessRunner
+from kimi_cli.workspace.roots import project_root
+
+OWN_KEYS = ("KIMI_API_KEY", "MOONSHOT_API_KEY")
+
+
+class LocalWorkspace:
+    """A folder on this machine. ``root`` is where commands run and what relative paths are
+    relative to; the project around it and ``add_dirs`` belong to the workspace too."""
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        outputs: Path,
+        preimages: Path | None,
+        runner: ProcessRunner,
+        add_dirs: Sequence[Path] = (),
+    ) -> None:
+        self.root = root.resolve()
+        own = project_root(self.root)
+        self.folders = [own, *(d.resolve() for d in add_dirs)]
+        self.files = WorkspaceFiles(self.root, preimages)
+        self.processes = runner
+        self._outputs = outputs
+
+    def spill(self, name: str, content: bytes) -> Path:
+        """Keep a long output; raises OSError when it can't be written."""
+        self._outputs.mkdir(parents=True, exist_ok=True)
+        for number in range(1, 1_000_000):
+            path = self._outputs / f"{name}-{number}.txt"
+            try:
+                with path.open("xb") as file:
+                    file.write(content)
+            except FileExistsError:
+                continue
+            return path
+        raise OSError(f"no free name for {name} in {self._outputs}")
+
+    async def close(self) -> list[str]:
+        """End every command; returns a line for each background task that was still running."""
+        left = [
+            f"stopped background task {task.id}: {task.command}"
+            for task in self.processes.tasks()
+            if task.result is None
+        ]
+        await self.processes.close()
+        return left
+
+
+def command_environment(env: Mapping[str, str]) -> dict[str, str]:
+    """The environment of commands: ours, without our own keys."""
+    return {name: value for name, value in env.items() if name not in OWN_KEYS}

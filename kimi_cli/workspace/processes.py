@@ -1,0 +1,260 @@
+"""The process runner: implements ``Processes`` of the protocol through the helper process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from kimi_cli.protocol.workspace import ProcessResult
+from kimi_cli.workspace.helper_wire import Frames, pack
+from kimi_cli.workspace.launch import Helper, has_subreaper, launch_helper
+from kimi_cli.workspace.tasks import Command, command_environment, encode
+
+# Linux refuses a single argument of 128 KiB and more (MAX_ARG_STRLEN); longer commands go by file.
+_LONGEST_ARGUMENT = 100_000
+
+
+class ProcessRunner:
+    """Runs commands for one session and leaves none behind.
+
+    ``outputs`` is the folder for their output files, made at the first command. ``env`` is what
+    commands inherit. ``helper`` is a helper started earlier by ``launch_helper``; without one it
+    is started now. ``output_limit`` stops a command that writes more bytes. Belongs to the event
+    loop of its first command. Raises OSError when the helper can't be started.
+    """
+
+    def __init__(
+        self,
+        outputs: Path,
+        *,
+        env: Mapping[str, str],
+        helper: Helper | None = None,
+        output_limit: int = 1 << 30,
+    ) -> None:
+        self._outputs = outputs
+        self._env = command_environment(env)
+        self._shell = _find_shell(self._env)
+        self._helper = helper or launch_helper()
+        self._groups = "groups" in self._helper.process.args[-1:]  # type: ignore[operator,index]
+        self._output_limit = output_limit
+        self._transport: asyncio.Transport | None = None
+        self._attaching = asyncio.Lock()
+        self._commands: dict[int, Command] = {}
+        self._last_number = -1
+        self._closed = False
+
+    @staticmethod
+    def limits_note() -> str | None:
+        """What this system does not let the runner catch, for people; None when nothing."""
+        if has_subreaper():
+            return None
+        return (
+            "This system has no child subreaper: a command that detaches itself from its process "
+            "group at once (a daemon) may go on running after it is stopped or kimi ends."
+        )
+
+    async def start(
+        self,
+        command: str,
+        *,
+        cwd: Path,
+        env: Mapping[str, str] | None = None,
+        background: bool = False,
+    ) -> Command:
+        script = encode(command)
+        number, path = self._new_output()
+        argv = [self._shell, "-c", command]
+        if len(script) > _LONGEST_ARGUMENT:
+            file = path.with_suffix(".sh")
+            file.write_bytes(script)
+            argv = [self._shell, str(file)]
+        task = Command(number, command, path, background, self._order_stop)
+        await self._start(task, argv, cwd, env or {}, None, self._output_limit)
+        return task
+
+    async def run(
+        self, argv: Sequence[str], *, cwd: Path, timeout: float, limit: int
+    ) -> tuple[int, bytes, bytes]:
+        """As the protocol says; a program that was stopped or killed has the negative number of
+        its signal as its status, as in ``subprocess``."""
+        number, path = self._new_output()
+        errors = path.with_suffix(".err")
+        task = Command(number, argv[0], path, False, self._order_stop)
+        try:
+            await self._start(task, argv, cwd, {}, errors, limit)
+            result = await task.wait(timeout)
+            if result is None:
+                raise TimeoutError(f"{argv[0]} took longer than {timeout:g} s")
+            status = result.code if result.code is not None else -(result.signal or 9)
+            return status, _head(path, limit), _head(errors, limit)
+        finally:
+            if not task.over:
+                await task.stop(0.0)
+            path.unlink(missing_ok=True)
+            errors.unlink(missing_ok=True)
+
+    def task(self, task_id: str) -> Command | None:
+        """A background task, or a command that still runs."""
+        return next((task for task in self._commands.values() if task.id == task_id), None)
+
+    def tasks(self) -> Sequence[Command]:
+        return [task for task in self._commands.values() if task.background]
+
+    async def close(self, grace: float = 0.3, patience: float = 0.45) -> bool:
+        """End every command (TERM, KILL after ``grace`` seconds) and the helper. Returns True when
+        no descendant is left, False when that was not certain ``patience`` seconds after the
+        grace; the sweep then goes on without us. No command can be started any more."""
+        self._closed = True
+        if self._transport is not None:
+            self._transport.write(pack("close", grace))
+        else:
+            with contextlib.suppress(OSError):
+                self._helper.socket.send(pack("close", grace))
+        loop = asyncio.get_running_loop()
+        until = loop.time() + grace + patience
+        while (gone := self._helper.process.poll() is not None) is False and loop.time() < until:
+            await asyncio.sleep(0.003)
+        if self._transport is not None:
+            self._transport.close()
+        self._helper.socket.close()
+        return gone
+
+    def kill_now(self, patience: float = 0.7) -> bool:
+        """For an exit in a hurry, without the event loop: cut the connection and wait up to
+        ``patience`` seconds until everything is swept. True when it was."""
+        self._closed = True
+        return self._helper.cut(patience)
+
+    def _new_output(self) -> tuple[int, Path]:
+        """A new number and its output file. Numbers go on after those of an earlier run in the
+        same folder, so that a task's id in a resumed session never means two commands."""
+        if self._closed:
+            raise OSError(errno.ESHUTDOWN, "kimi is ending")
+        if self._last_number < 0:
+            self._outputs.mkdir(parents=True, exist_ok=True)
+            stems = [path.name.split(".")[0] for path in self._outputs.glob("t*.txt")]
+            self._last_number = max((int(s[1:]) for s in stems if s[1:].isdigit()), default=0)
+        while True:
+            self._last_number += 1
+            path = self._outputs / f"t{self._last_number}.txt"
+            try:
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            except FileExistsError:
+                continue
+            return self._last_number, path
+
+    async def _start(
+        self,
+        task: Command,
+        argv: Sequence[str],
+        cwd: Path,
+        env: Mapping[str, str],
+        errors: Path | None,
+        limit: int,
+    ) -> None:
+        words = [encode(word) for word in argv]
+        # PWD as we name the folder, so that symlinks in its path stay as the user knows them.
+        variables = self._env | {"PWD": str(cwd)} | dict(env)
+        order = pack(
+            "start",
+            task.number,
+            words,
+            encode(str(cwd)),
+            {encode(name): encode(value) for name, value in variables.items()},
+            encode(str(task.output_path)),
+            encode(str(errors)) if errors else b"",
+            limit,
+        )
+        transport = await self._attach()
+        self._commands[task.number] = task
+        try:
+            transport.write(order)
+            await asyncio.shield(task.started)
+        except asyncio.CancelledError:
+            self._order_stop(task.number, 0.0)
+            raise
+        except OSError:
+            task.output_path.unlink(missing_ok=True)
+            raise
+
+    async def _attach(self) -> asyncio.Transport:
+        """The connection to the helper, made at the first use and again after it was killed."""
+        async with self._attaching:
+            if self._closed:
+                raise OSError(errno.ESHUTDOWN, "kimi is ending")
+            if self._transport is None:
+                if self._helper.process.poll() is not None:
+                    self._helper.socket.close()
+                    self._helper = launch_helper(groups=self._groups)
+                loop = asyncio.get_running_loop()
+                self._transport, _ = await loop.create_unix_connection(
+                    lambda: _Link(self), sock=self._helper.socket
+                )
+            return self._transport
+
+    def _order_stop(self, number: int, grace: float) -> None:
+        if self._transport is not None:
+            self._transport.write(pack("stop", number, grace))
+
+    def hear(self, name: str, number: int, *values: object) -> None:
+        """Take a report of the helper."""
+        task = self._commands.get(number)
+        if task is None:
+            return
+        match name, values:
+            case "started", _:
+                task.note_started()
+            case "failed", [int(code), str(what), path]:
+                task.note_failed(OSError(code, what, *([path] if path else [])))
+            case "exit", [code, signal, float(seconds), str(reason), list(left)]:
+                code = None if reason else code
+                task.note_exit(ProcessResult(code, signal, seconds, tuple(left), reason))  # type: ignore[arg-type]
+            case "swept", [list(left)]:
+                task.note_swept(left)
+            case "lost", _:
+                task.note_lost()
+        if task.over and not task.background:
+            del self._commands[number]
+
+    def lost(self) -> None:
+        """The helper is gone; its supervisors end what they started."""
+        self._transport = None
+        for number, task in list(self._commands.items()):
+            if not task.over:
+                task.note_lost()
+                if not task.background:
+                    del self._commands[number]
+
+
+class _Link(asyncio.Protocol):
+    """Our end of the helper's socket."""
+
+    def __init__(self, runner: ProcessRunner) -> None:
+        self._runner = runner
+        self._frames = Frames()
+
+    def data_received(self, data: bytes) -> None:
+        for message in self._frames.feed(data):
+            self._runner.hear(*message)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._runner.lost()
+
+
+def _find_shell(env: Mapping[str, str]) -> str:
+    if os.access("/bin/bash", os.X_OK):
+        return "/bin/bash"
+    return shutil.which("bash", path=env.get("PATH")) or "/bin/sh"
+
+
+def _head(path: Path, limit: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(limit)
+    except FileNotFoundError:
+        return b""
