@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from kimi_cli.model.catalogue import Price
 from kimi_cli.protocol.messages import Usage
 from kimi_cli.protocol.stops import StopReason
 
@@ -20,6 +21,13 @@ STOP_OF_AXIS: dict[Axis, StopReason] = {
 }
 
 
+def cost_of(price: Price, usage: Usage) -> float:
+    """What requests with this usage cost, in the price's currency."""
+    fresh = max(usage.input_tokens - usage.cached_tokens, 0)
+    spent = fresh * price.input + usage.cached_tokens * price.cached_input
+    return (spent + usage.output_tokens * price.output) / 1_000_000
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """None means no limit. ``cost`` is in the currency of the model's price."""
@@ -28,26 +36,6 @@ class Limits:
     tokens: int | None = None
     cost: float | None = None
     seconds: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """Money for a million tokens; ``source`` says where the figures are from, and of when."""
-
-    input: float
-    output: float
-    cached_input: float
-    currency: str = "USD"
-    source: str = ""
-
-    def of(self, usage: Usage) -> float:
-        fresh = max(usage.input_tokens - usage.cached_tokens, 0)
-        millionths = (
-            fresh * self.input
-            + usage.cached_tokens * self.cached_input
-            + usage.output_tokens * self.output
-        )
-        return millionths / 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from kimi_cli.agent.budget import STOP_OF_AXIS, Budget, Price
+from kimi_cli.agent.budget import STOP_OF_AXIS, Budget, cost_of
 from kimi_cli.agent.repeats import REMINDERS, STOP_AT, RepeatGuard
 from kimi_cli.agent.stop import StopTurn
 from kimi_cli.agent.toolbox import Journal, Toolbox
+from kimi_cli.model.catalogue import Price
 from kimi_cli.protocol.events import (
     AssistantMessage,
     BudgetWarning,
@@ -42,6 +43,7 @@ CONTINUE = "Your answer was cut off by the output limit. Continue exactly where 
 ANSWER_PLEASE = (
     "Your last answer was empty. Go on with the task, or, if it is finished, say what you did."
 )
+GARBLED_CALL = "Your tool call did not arrive whole. Make it again."
 
 Check = Callable[[str], Awaitable[str | None]]
 """Judges a final answer: None when it will do, else what to tell the model."""
@@ -110,6 +112,8 @@ class Turn:
                 self.answer = text or self.answer
                 await self._run_calls(calls, cut=reply.finish_reason == "length")
                 self._deliver_steering()
+            elif reply.lost:
+                self._tell(GARBLED_CALL)
             elif not text:
                 empty += 1
                 if empty >= MAX_EMPTY_ANSWERS:
@@ -140,9 +144,8 @@ class Turn:
         self.steps += 1
         host.budget.start_step()
         host.show(StepStarted())
-        reply = await _Listener(host).listen(request)
-        usage = host.usage_of(reply)
-        cost = host.price.of(usage) if host.price else None
+        reply, usage = await _Listener(host).listen(request)
+        cost = cost_of(host.price, usage) if host.price else None
         self.usage = self.usage + usage
         if cost is not None:
             self.cost = (self.cost or 0.0) + cost
@@ -154,7 +157,7 @@ class Turn:
     def _guard_budget(self, request: ModelRequest) -> None:
         budget, price = self.host.budget, self.host.price
         ahead = Usage(input_tokens=request.new_tokens)
-        axis = budget.exceeded(ahead.input_tokens, price.of(ahead) if price else 0.0)
+        axis = budget.exceeded(ahead.input_tokens, cost_of(price, ahead) if price else 0.0)
         if axis:
             raise StopTurn(STOP_OF_AXIS[axis], f"the limit of {axis} is reached")
 
@@ -199,8 +202,9 @@ class _Listener:
         self._begun = time.monotonic()
         self._thought_until: float | None = None
 
-    async def listen(self, request: ModelRequest) -> Completed:
-        """Record and return the answer. Raises StopTurn when the request failed for good."""
+    async def listen(self, request: ModelRequest) -> tuple[Completed, Usage]:
+        """Record and return the answer and what it used. Raises StopTurn when the request failed
+        for good."""
         host = self._host
         try:
             async for event in host.provider.stream(request):
@@ -216,8 +220,9 @@ class _Listener:
                         self._forget()
                         host.show(_retry(event))
                     case Completed():
-                        self._record(event)
-                        return event
+                        usage = host.usage_of(event)
+                        self._record(event, usage)
+                        return event, usage
                     case Failed(error):
                         raise host.stop_for(error)
                     case _:
@@ -237,14 +242,14 @@ class _Listener:
         self._begun = time.monotonic()
         self._thought_until = None
 
-    def _record(self, reply: Completed) -> None:
+    def _record(self, reply: Completed, usage: Usage) -> None:
         price = self._host.price
         self._host.record(
             AssistantMessage(
                 parts=list(reply.parts),
                 finish_reason=reply.finish_reason,
                 usage=reply.usage,
-                cost=price.of(reply.usage) if price and reply.usage else None,
+                cost=cost_of(price, usage) if price else None,
                 model=reply.model,
                 response_id=reply.response_id,
                 salvaged=reply.salvaged,

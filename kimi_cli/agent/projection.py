@@ -54,6 +54,9 @@ class Mended:
 
 @dataclass(slots=True)
 class _Pending:
+    """A call without its result: ``id`` as the log has it, ``call`` as it was sent."""
+
+    id: str
     call: ToolCallPart
     started: bool = False
     result: ToolTurn | None = None
@@ -65,15 +68,14 @@ class Projection:
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
         self._pending: list[_Pending] = []
+        self._calls = 0
         self.messages: list[bytes] = []
-        self.size = 0
-        """Bytes of all messages."""
 
     def feed(self, event: Event) -> list[Mended]:
         """Take the next durable event; returns the repairs it needed."""
         if isinstance(event, ToolStarted):
             for waiting in self._pending:
-                if waiting.call.id == event.call_id:
+                if waiting.id == event.call_id:
                     waiting.started = True
             return []
         if isinstance(event, ToolResult):
@@ -108,7 +110,7 @@ class Projection:
     def _assistant(self, event: AssistantMessage) -> list[Mended]:
         mended: list[Mended] = []
         parts: list[TextPart | ThinkingPart | ToolCallPart | OpaquePart] = []
-        seen: set[str] = set()
+        seen: list[str] = []
         for part in event.parts:
             if isinstance(part, ToolCallPart):
                 if event.partial:
@@ -116,7 +118,7 @@ class Projection:
                 elif part.id in seen:
                     mended.append(Mended("duplicate_call", part.id))
                 else:
-                    seen.add(part.id)
+                    seen.append(part.id)
                     parts.append(self._sound(part, mended))
             elif isinstance(part, TextPart) and not part.text:
                 continue
@@ -129,20 +131,26 @@ class Projection:
             parts.append(TextPart(text=INTERRUPTED_MARK))
         turn = AssistantTurn(tuple(parts))
         mended += self._add(turn)
-        self._pending = [_Pending(call) for call in turn.tool_calls]
+        self._pending = [
+            _Pending(own, call) for own, call in zip(seen, turn.tool_calls, strict=True)
+        ]
         return mended
 
     def _sound(self, call: ToolCallPart, mended: list[Mended]) -> ToolCallPart:
+        self._calls += 1
         arguments = sendable(call.arguments)
-        if arguments == call.arguments:
+        if arguments == call.arguments and call.id:
             return call
-        if arguments is None or call.arguments.strip():
+        if arguments is None or (arguments != call.arguments and call.arguments.strip()):
             mended.append(Mended("malformed_arguments", call.id))
-        return ToolCallPart(id=call.id, name=call.name, arguments=arguments or "{}")
+        if not call.id:
+            mended.append(Mended("missing_call_id"))
+        identity = call.id or f"functions.{call.name}:{self._calls - 1}"
+        return ToolCallPart(id=identity, name=call.name, arguments=arguments or "{}")
 
     def _result(self, event: ToolResult) -> list[Mended]:
         for waiting in self._pending:
-            if waiting.call.id == event.call_id:
+            if waiting.id == event.call_id:
                 break
         else:
             return [Mended("orphan_result", event.call_id)]
@@ -150,7 +158,7 @@ class Projection:
             return [Mended("duplicate_result", event.call_id)]
         parts = tuple(p for p in event.parts if isinstance(p, MediaPart) or p.text)
         waiting.result = ToolTurn(
-            event.call_id, waiting.call.name, parts or (TextPart(text=NO_OUTPUT),)
+            waiting.call.id, waiting.call.name, parts or (TextPart(text=NO_OUTPUT),)
         )
         return self._emit_resolved()
 
@@ -165,5 +173,4 @@ class Projection:
     def _add(self, message: Message) -> list[Mended]:
         encoded = self._encoder.encode(message)
         self.messages.append(encoded.data)
-        self.size += len(encoded.data)
         return [Mended(kind) for kind in encoded.repairs]

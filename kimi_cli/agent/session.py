@@ -8,17 +8,18 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Protocol
 
-from kimi_cli.agent.budget import Budget, Price
+from kimi_cli.agent.budget import Budget
 from kimi_cli.agent.loop import Check, Turn
-from kimi_cli.agent.meter import Meter
-from kimi_cli.agent.projection import Projection
+from kimi_cli.agent.projection import Mended, Projection
 from kimi_cli.agent.stop import StopTurn
 from kimi_cli.agent.toolbox import Toolbox
-from kimi_cli.model.errors import consequence
+from kimi_cli.model.catalogue import Price
+from kimi_cli.model.errors import REMEDIES
+from kimi_cli.model.tokens import TokenMeter, estimate
 from kimi_cli.protocol.events import (
+    AssistantMessage,
     Event,
     Notice,
     QuestionAnswered,
@@ -35,27 +36,12 @@ from kimi_cli.protocol.provider import Completed, ModelError, ModelRequest, Prov
 from kimi_cli.protocol.stops import StopReason
 from kimi_cli.protocol.tools import ToolSchema
 from kimi_cli.protocol.workspace import Workspace
-from kimi_cli.store.log import StoreError
+from kimi_cli.store.errors import StoreError
+from kimi_cli.store.log import Log
 
 log = logging.getLogger(__name__)
 
 OnAsk = Literal["deny", "fail", "wait"]
-
-
-class Log(Protocol):
-    """Where durable events go: a session folder, or memory."""
-
-    @property
-    def id(self) -> str: ...
-
-    @property
-    def outputs(self) -> Path: ...
-
-    def append(self, event: Event) -> None: ...
-
-    async def sync(self) -> None: ...
-
-    def close(self) -> None: ...
 
 
 class ClosableWorkspace(Workspace, Protocol):
@@ -100,7 +86,7 @@ class Session:
         self._tools = tools
         self._on_ask = on_ask
         self._projection = Projection(provider.encoder())
-        self._meter = Meter()
+        self._meter = TokenMeter()
         self._at = Position()
         self._listeners: list[Callable[[Event], None]] = []
         self._queue: asyncio.Queue[Say] = asyncio.Queue()
@@ -126,7 +112,9 @@ class Session:
     def restore(self, events: Sequence[Event]) -> None:
         """Go on after ``events``, the stored history of this session."""
         for event in events:
-            self._projection.feed(event)
+            self._project(event)
+            if isinstance(event, AssistantMessage) and event.usage:
+                self._meter.measure(event.usage)
             self._at.turn = max(self._at.turn, event.turn)
             self._at.seq = max(self._at.seq, event.seq)
 
@@ -197,7 +185,7 @@ class Session:
             raise
         if isinstance(event, ToolResult) and event.status == "denied":
             self._note_denial(event)
-        mended = self._projection.feed(event)
+        mended = self._project(event)
         self._publish(event)
         for repair in mended:
             self.record(Repair(kind=repair.kind, call_id=repair.call_id, detail=repair.detail))
@@ -210,12 +198,16 @@ class Session:
         await self._log.sync()
 
     def request(self) -> ModelRequest:
-        new = self._meter.new_tokens(self._projection.size)
-        return ModelRequest(tuple(self._projection.messages), self._tools, new_tokens=new)
+        return ModelRequest(
+            tuple(self._projection.messages), self._tools, new_tokens=self._meter.new
+        )
 
     def usage_of(self, reply: Completed) -> Usage:
-        self._meter.measured(reply.usage)
-        return reply.usage or self._meter.estimate(sum(len(str(p)) for p in reply.parts))
+        if reply.usage is None:
+            said = sum(estimate(part.model_dump_json()) for part in reply.parts)
+            return Usage(input_tokens=self._meter.total, output_tokens=said)
+        self._meter.measure(reply.usage)
+        return reply.usage
 
     def begin_step(self) -> None:
         self._at.step += 1
@@ -225,9 +217,8 @@ class Session:
         return messages
 
     def stop_for(self, error: ModelError) -> StopTurn:
-        after = consequence(error)
-        advice = f" {after.advice}" if after.advice else ""
-        return StopTurn(after.stop, f"{error.message}{advice}")
+        remedy = REMEDIES[error.kind]
+        return StopTurn(remedy.stop, f"{error.message.rstrip('.')}. {remedy.advice}")
 
     async def ask(self, call: ToolCallPart, text: str, reason: str) -> tuple[bool, str]:
         question = f"q{self._at.seq + 1}"
@@ -314,6 +305,14 @@ class Session:
             if ended.reason is StopReason.DONE:
                 ended.reason, ended.detail = StopReason.STORE_FAILED, str(error)
             self.show(ended)
+
+    def _project(self, event: Event) -> list[Mended]:
+        before = len(self._projection.messages)
+        mended = self._projection.feed(event)
+        if not (isinstance(event, AssistantMessage) and event.usage):
+            for message in self._projection.messages[before:]:
+                self._meter.add(message)
+        return mended
 
     def _stamp(self, event: Event) -> None:
         event.session = self._log.id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,7 +38,9 @@ def main(
     prompt: Annotated[
         str | None,
         typer.Option(
-            "-p", "--prompt", help="Run headless with this prompt; - reads it from stdin.",
+            "-p",
+            "--prompt",
+            help="Run headless with this prompt; - reads it from stdin.",
             metavar="TEXT",
         ),
     ] = None,
@@ -181,14 +184,7 @@ def demo(
 
 def run(arguments: Sequence[str]) -> int:
     """Carry out a command line; returns the exit code."""
-    if arguments and arguments[0] == "config":
-        from kimi_cli.cli.config import config
-
-        app.add_typer(config, name="config")
-    elif not arguments or arguments[0] in ("-h", "--help"):
-        from kimi_cli.cli.config import config
-
-        app.add_typer(config, name="config")
+    app.add_typer(_config(arguments), name="config")
     try:
         app(list(arguments), prog_name="kimi", standalone_mode=True)
     except SystemExit as end:
@@ -196,6 +192,17 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _config(arguments: Sequence[str]) -> typer.Typer:
+    """The settings' commands; only named, not loaded, where none of them can be meant."""
+    if arguments[:1] == ["config"] or "_KIMI_COMPLETE" in os.environ:
+        from kimi_cli.cli.config import app as config
+
+        return config
+    named = typer.Typer(help="Show and change the settings.")
+    named.callback()(lambda: None)
+    return named
 
 
 def _code(code: object) -> int:

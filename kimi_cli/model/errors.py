@@ -18,6 +18,9 @@ from kimi_cli.protocol.stops import StopReason
 RetryKind = Literal["patient", "brief", "none"]
 
 _LONGEST_MESSAGE = 600
+_TRANSPORT = frozenset(
+    {"openai", "httpx", "httpx2", "httpcore", "httpcore2", "anyio", "ssl", "h11"}
+)
 
 
 class ConfigError(ValueError):
@@ -86,6 +89,12 @@ REMEDIES: Mapping[ErrorClass, Remedy] = {
         "brief", StopReason.TEMPORARY, "Check the network, the proxy settings and the base URL."
     ),
 }
+
+
+def consequence(error: ModelError) -> Remedy:
+    """What follows from a failed request."""
+    return REMEDIES[error.kind]
+
 
 # Moonshot: platform.kimi.ai, "Error codes"; the others: OpenAI, Anthropic, vLLM.
 _BY_TYPE: Mapping[str, ErrorClass] = {
@@ -187,6 +196,9 @@ def from_exception(error: BaseException, host: str) -> ModelError:
     """The error of a request that got no answer: what the transport raised, in words a user
     understands. Knows the causes by their standard classes and httpx's by their names, so that
     nothing heavy has to be imported."""
+    if not isinstance(error, OSError) and type(error).__module__.split(".")[0] not in _TRANSPORT:
+        words = f"the answer of {host} could not be read ({type(error).__name__}: {error})"
+        return ModelError(ErrorClass.PROTOCOL, words)
     causes = list(_causes(error))
     names = {type(cause).__name__ for cause in causes}
     return ModelError(ErrorClass.NETWORK, f"cannot reach {host}: {_why(causes, names)}")
@@ -224,20 +236,20 @@ def _read(body: str) -> tuple[list[str], str]:
     try:
         document = json.loads(body)
     except ValueError:
-        return [], _plain(body)
+        return [], plain(body)
     error = document.get("error", document) if isinstance(document, dict) else document
     if not isinstance(error, dict):
-        return [], _plain(error if isinstance(error, str) else json.dumps(error))
+        return [], plain(error if isinstance(error, str) else json.dumps(error))
     inner = error.get("error")
     source = inner if isinstance(inner, dict) else error
     kinds = [str(source[key]).lower() for key in ("type", "code") if source.get(key) is not None]
     for key in ("message", "detail", "msg"):
         if said := source.get(key):
-            return kinds, _plain(said if isinstance(said, str) else json.dumps(said))
+            return kinds, plain(said if isinstance(said, str) else json.dumps(said))
     return kinds, ", ".join(kinds)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text or an HTML page as one short line."""
     if text.lstrip()[:1] == "<":
         title = _HTML_TITLE.search(text)
@@ -297,7 +309,7 @@ def _why(causes: list[BaseException], names: set[str]) -> str:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"its TLS certificate is not trusted ({cause.verify_message})"
         if isinstance(cause, ssl.SSLError):
-            return f"TLS failed ({cause.reason or 'no reason given'})"
+            return f"TLS failed ({getattr(cause, 'reason', '') or cause})"
         if isinstance(cause, socket.gaierror):
             return "name not resolved"
         if isinstance(cause, ConnectionRefusedError):
@@ -312,5 +324,7 @@ def _why(causes: list[BaseException], names: set[str]) -> str:
         return "the connection was cut"
     if names & {"WriteTimeout", "ReadTimeout", "PoolTimeout"}:
         return "the connection timed out"
-    named = next((cause for cause in causes if isinstance(cause, OSError)), causes[-1])
-    return str(named) or type(named).__name__
+    numbered = [cause for cause in causes if isinstance(cause, OSError) and cause.errno]
+    if numbered:
+        return numbered[-1].strerror or str(numbered[-1])
+    return str(causes[-1]) or type(causes[-1]).__name__

@@ -33,6 +33,7 @@ _CALL_END = "<|tool_call_end|>"
 _K3_TOOLS = "<|open|>tools<|sep|>"
 _K3_TOOLS_END = "<|close|>tools<|sep|>"
 _K3_CALL = "<|open|>call "
+_SEPARATOR = "<|sep|>"
 _K3_CALL_END = "<|close|>call<|sep|>"
 _K3_FRAMES = tuple(
     f"<|{side}|>{frame}<|sep|>"
@@ -95,25 +96,18 @@ class Salvager:
 
     def finish(self) -> str:
         """The channel has ended; returns what was still held back and is to be shown."""
-        shown = ""
         if self._state == self._in_arguments:
-            shown = self._cut_off_arguments()
+            return self._cut_off_arguments()
+        rest, self._buffer = self._buffer, ""
+        if self._state == self._outside:
+            return rest
+        if self._state == self._in_head:
+            self.lost += bool(rest.strip())
         elif self._state == self._in_k3_call:
-            block = _K3_JSON.search(self._buffer)
-            header = _K3_HEADER.match(self._buffer)
-            if not (block and header and self._k3_call(self._buffer)):
-                self.lost += 1
-            self._buffer = ""
-        elif self._state == self._in_head:
-            self.lost += bool(self._buffer.strip())
-            self._buffer = ""
-        elif self._state in (self._between, self._between_k3):
-            self._state = self._outside
-        shown += self._buffer.lstrip() if shown == "" and self._dropping else self._buffer
-        self._buffer = ""
-        return shown
-
-    _dropping = False
+            if "tool=" not in rest:
+                return rest[len(_K3_CALL) :]
+            self.lost += not (_K3_JSON.search(rest) and self._k3_call(rest))
+        return ""
 
     def _run(self) -> str:
         """Go on until a state needs more text (it returns None)."""
@@ -160,7 +154,7 @@ class Salvager:
 
     def _between(self) -> str | None:
         """Before, between and after the calls of a section: only markers continue it."""
-        return self._next_in_section((*_K2_MARKERS,), self._between)
+        return self._next_in_section(_K2_MARKERS, self._between)
 
     def _between_k3(self) -> str | None:
         return self._next_in_section((_K3_CALL, _K3_CALL_END, _K3_TOOLS_END), self._between_k3)
@@ -240,8 +234,10 @@ class Salvager:
         return ""
 
     def _in_k3_call(self) -> str | None:
-        header, sep, _ = self._buffer.partition("<|sep|>")
-        if len(header) > _LONGEST_HEAD + len(_K3_CALL) or (sep and not _K3_HEADER.match(header + sep)):
+        separator = self._buffer.find(_SEPARATOR, 0, _LONGEST_HEAD)
+        if separator < 0 and len(self._buffer) < _LONGEST_HEAD:
+            return None
+        if not _K3_HEADER.match(self._buffer, 0, _LONGEST_HEAD):
             return self._go(self._outside, len(_K3_CALL))
         found = _K3_ENDER.search(self._buffer, self._searched)
         if not found:
@@ -262,7 +258,10 @@ class Salvager:
         return True
 
     def _found(self, name: str, arguments: str) -> None:
-        self.calls.append(Leaked(name, arguments.strip() or "{}"))
+        if name:
+            self.calls.append(Leaked(name, arguments.strip() or "{}"))
+        else:
+            self.lost += 1
 
 
 class _Code:

@@ -30,7 +30,8 @@ class Event(BaseModel):
     since the epoch.
     """
 
-    model_config = ConfigDict(extra="allow", defer_build=True)
+    # JSON has no infinity: as null such a number would make the stored event unreadable.
+    model_config = ConfigDict(extra="allow", defer_build=True, ser_json_inf_nan="strings")
 
     v: int = SCHEMA_VERSION
     session: str = ""

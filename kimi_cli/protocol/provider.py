@@ -82,7 +82,8 @@ class RetryWait:
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """The whole answer. ``salvaged`` counts tool calls recovered from leaked markers."""
+    """The whole answer. ``salvaged`` counts tool calls recovered from leaked markers, ``lost``
+    those that were cut off and could not be: the model meant to go on."""
 
     parts: tuple[TextPart | ThinkingPart | ToolCallPart | OpaquePart, ...]
     finish_reason: str
@@ -90,11 +91,16 @@ class Completed:
     model: str | None = None
     response_id: str | None = None
     salvaged: int = 0
+    lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
+    """The request failed. ``partial`` is what had arrived when the server itself ended the answer
+    (a content filter): it was paid for and may be shown."""
+
     error: ModelError
+    partial: Completed | None = None
 
 
 ModelEvent = TextDelta | ThinkingDelta | ToolCallDelta | RetryWait | Completed | Failed

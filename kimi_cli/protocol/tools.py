@@ -114,13 +114,22 @@ class Tool(Protocol):
         ...
 
 
+_LEFT_OUT = frozenset(
+    {
+        *("title", "default", "$defs", "additionalProperties"),
+        *("minLength", "maxLength", "minItems", "maxItems"),
+        *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"),
+    }
+)
+
+
 def schema_of(params: type[BaseModel] | Mapping[str, Any]) -> dict[str, Any]:
     """The JSON Schema of a tool's arguments, as small as the model needs it.
 
-    Definitions are inlined; titles, defaults, class docstrings and ``additionalProperties`` are
-    dropped; an optional value is its plain type, because the hosted API refuses a property
-    without ``type``. A ready schema comes back unchanged. Raises ValueError for a model that
-    contains itself.
+    Definitions are inlined; titles, defaults, class docstrings, bounds and
+    ``additionalProperties`` are dropped (the validation still holds them); an optional value is
+    its plain type, because the hosted API refuses a property without ``type``. A ready schema
+    comes back unchanged. Raises ValueError for a model that contains itself.
     """
     if isinstance(params, Mapping):
         return dict(params)
@@ -146,7 +155,7 @@ def _compact(
         return _compact({**choices[0], **rest}, definitions, inside)
     result: dict[str, Any] = {}
     for key, value in node.items():
-        if key in ("title", "default", "$defs", "additionalProperties"):
+        if key in _LEFT_OUT:
             continue
         if key == "properties":
             result[key] = {k: _compact(v, definitions, inside) for k, v in value.items()}

@@ -1,6 +1,5 @@
 """The settings as one model: what can be set, of which type, and the defaults."""
 
-
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 

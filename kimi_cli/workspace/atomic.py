@@ -69,10 +69,7 @@ def replace(target: Path, content: bytes, is_expected: Callable[[], bool]) -> st
         _overwrite(target, content)
         return "written in place: its folder does not allow an atomic replace"
     if status.st_nlink > 1:
-        others = status.st_nlink - 1
-        return (
-            f"the file had {others} more hard link{'s' * (others > 1)}: they keep the old content"
-        )
+        return f"hard links of the file elsewhere ({status.st_nlink - 1}) keep the old content"
     return ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -114,10 +115,8 @@ class WorkspaceFiles:
         kept = self._preimages / name
         if not kept.exists():
             self._preimages.mkdir(mode=0o700, parents=True, exist_ok=True)
-            try:
+            with contextlib.suppress(StaleFile):
                 atomic.create(kept, content, mode=0o600, flush=False)
-            except StaleFile:
-                pass
         return f"{self._preimages.name}/{name}"
 
 

@@ -98,9 +98,9 @@ class Helper:
         self._poll.register(reports_end, select.POLLIN)
         return command
 
-    def _tell(self, *message: object) -> None:
+    def _tell(self, *messages: Message) -> None:
         with contextlib.suppress(OSError):
-            os.write(self._link, pack(*message))
+            os.write(self._link, b"".join(pack(*message) for message in messages))
 
     def _obey(self) -> None:
         try:
@@ -126,7 +126,7 @@ class Helper:
                 raise OSError(errno.ESHUTDOWN, "kimi is ending")
             command = self._spare or self._fork()
         except OSError as error:
-            self._tell("failed", message[1], error.errno, error.strerror, None)
+            self._tell(("failed", message[1], error.errno, error.strerror, ""))
             return
         self._spare = None
         command.id = message[1]
@@ -145,10 +145,10 @@ class Helper:
 
     def _relay(self, command: Command) -> None:
         data = os.read(command.reports, 65536)
-        for message in command.frames.feed(data):
-            command.swept = command.swept or message[0] in ("swept", "failed")
-            self._tell(*message)
         if data:
+            messages = command.frames.feed(data)
+            command.swept = messages[-1:] != [] and messages[-1][0] in ("swept", "failed")
+            self._tell(*messages)
             return
         self._poll.unregister(command.reports)
         os.close(command.reports)
@@ -160,7 +160,7 @@ class Helper:
         os.waitpid(command.pid, 0)
         if command.id and not command.swept:
             self._sweep()
-            self._tell("lost", command.id)
+            self._tell(("lost", command.id))
 
     def _sweep(self) -> None:
         """Kill what a killed supervisor left: only that can be a child of ours and not be a

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
@@ -67,6 +68,7 @@ class Supervisor:
         self._reason = ""
         self._kill_at: float | None = None
         self._give_up_at = 0.0
+        self._news = b""
         self._finished = False
 
     def run(self) -> None:
@@ -84,12 +86,17 @@ class Supervisor:
             self._reap()
             if self._given:
                 self._advance(time.monotonic())
+            self._send()
 
     def _report(self, *message: object) -> None:
-        try:
-            os.write(self._reports, pack(*message))
-        except OSError:
-            pass  # the helper is gone; the orders' pipe tells the same
+        self._news += pack(*message)
+
+    def _send(self) -> None:
+        if self._news:
+            # When the helper is gone, the orders' pipe tells so too.
+            with contextlib.suppress(OSError):
+                os.write(self._reports, self._news)
+            self._news = b""
 
     def _obey(self) -> None:
         data = os.read(self._orders, 65536)
@@ -146,14 +153,14 @@ class Supervisor:
         os.close(self._refusal)
         self._refusal = -1
         if data:
-            [(number, what, path)] = Frames().feed(data)
-            self._fail(OSError(number, what, path))
+            [facts] = Frames().feed(data)
+            self._report("failed", self._id, *facts)
+            self._finished = True
         else:
             self._report("started", self._id, self._pid)
 
     def _fail(self, error: OSError) -> None:
-        path = os.fsdecode(error.filename) if error.filename else None
-        self._report("failed", self._id, error.errno, error.strerror, path)
+        self._report("failed", self._id, *_facts(error))
         self._finished = True
 
     def _reap(self) -> None:
@@ -243,7 +250,7 @@ class Supervisor:
             return None
         now = time.monotonic()
         if self._kill_at is not None:
-            return self._kill_at - now
+            return min(self._kill_at - now, self._tree.pace)
         if self._status is not None and not self._reported:
             return min(self._ended + _DRAIN, self._look_at) - now
         return self._look_at - now
@@ -280,11 +287,17 @@ def become_command(brief: int, refusal: int, parent: int, tree: Tree) -> None:
             os.execve(argv[0], argv, env)
         os.execvpe(argv[0], argv, env)
     except OSError as error:
-        os.write(refusal, pack(error.errno, error.strerror, error.filename))
+        os.write(refusal, pack(*_facts(error)))
     except BaseException as error:
-        os.write(refusal, pack(0, f"{type(error).__name__}: {error}", None))
+        os.write(refusal, pack(0, f"{type(error).__name__}: {error}", ""))
     finally:
         os._exit(127)
+
+
+def _facts(error: OSError) -> tuple[int, str, str]:
+    path = error.filename
+    where = os.fsdecode(path) if isinstance(path, bytes | str) else ""
+    return error.errno or 0, error.strerror or str(error), where
 
 
 # A Ctrl-C, a closed terminal or a ``kill`` of the model must not end those who clean up.

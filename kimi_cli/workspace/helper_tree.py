@@ -21,6 +21,9 @@ Process = tuple[int, int, int, bool]
 class Tree:
     """The descendants of this process on a system with subreapers and /proc."""
 
+    # Seconds between looks at a command that is being stopped; every end comes with a SIGCHLD.
+    pace = 60.0
+
     def __init__(self) -> None:
         import ctypes
 
@@ -88,6 +91,8 @@ class GroupTree(Tree):
     """What can be done without subreapers: the command's process group and every process seen
     below it so far. A daemon that changed its group before it was seen is missed."""
 
+    pace = 0.02
+
     def __init__(self) -> None:
         self._pids: set[int] = set()
         self._groups: set[int] = set()
@@ -103,9 +108,12 @@ class GroupTree(Tree):
         self._groups.add(root)
 
     def alone(self, childless: bool) -> bool:
+        # Before its first process is gone, the command's group may not exist yet.
+        if not childless:
+            return False
         self._pids = {pid for pid in self._pids if _send(pid, 0)}
         self._groups = {group for group in self._groups if _send(-group, 0)}
-        return childless and not self._pids and not self._groups
+        return not self._pids and not self._groups
 
     def scan(self) -> list[Process]:
         with os.popen("ps -axo pid=,ppid=,pgid=,stat= 2>/dev/null") as pipe:
@@ -116,7 +124,9 @@ class GroupTree(Tree):
         rows = self.scan()
         seen = {pid for pid, _, group, _ in rows if pid in self._pids or group in self._groups}
         below = _below({os.getpid()} | seen, rows, keep)
-        ours = [row for row in rows if row[0] in seen] + [row for row in below if row[0] not in seen]
+        ours = [row for row in rows if row[0] in seen] + [
+            row for row in below if row[0] not in seen
+        ]
         # The ps just run is a child of ours too, in our own group, and gone by now.
         ours = [row for row in ours if row[2] != os.getpgrp()]
         self._pids.update(row[0] for row in ours)

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import marshal
 
-Message = tuple  # type: ignore[type-arg]  # a name and its values; parsing typing costs start-up
+TYPE_CHECKING = False  # importing typing would double the helper's start
+if TYPE_CHECKING:
+    from typing import Any
+
+    Message = tuple[Any, ...]
 
 _HEAD = 4
 
 
-def pack(*message: object) -> bytes:
+def pack(*message: Any) -> bytes:
     """One message (a name and its values, all of marshal's plain types) as a frame."""
     body = marshal.dumps(message)
     return len(body).to_bytes(_HEAD, "big") + body

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -19,14 +20,14 @@ class Helper:
 
     process: subprocess.Popen[bytes]
     socket: socket.socket
+    groups: bool
 
     def cut(self, patience: float) -> bool:
         """Close the socket, upon which the helper ends every command and itself; wait at most
         ``patience`` seconds for that. True when it has ended."""
-        try:
+        # Fails when it was closed before, or the helper is gone.
+        with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # closed before, or the helper is gone
         try:
             self.process.wait(patience)
         except subprocess.TimeoutExpired:
@@ -62,4 +63,4 @@ def launch_helper(*, groups: bool | None = None) -> Helper:
         raise
     finally:
         theirs.close()
-    return Helper(process, ours)
+    return Helper(process, ours, groups)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from kimi_cli.protocol.workspace import ProcessResult
 from kimi_cli.workspace.helper_wire import Frames, pack
@@ -17,6 +17,8 @@ from kimi_cli.workspace.tasks import Command, command_environment, encode
 
 # Linux refuses a single argument of 128 KiB and more (MAX_ARG_STRLEN); longer commands go by file.
 _LONGEST_ARGUMENT = 100_000
+# Seconds for the helper's own exit, its start included when it was never used.
+_EXIT_PATIENCE = 0.1
 
 
 class ProcessRunner:
@@ -37,12 +39,12 @@ class ProcessRunner:
         output_limit: int = 1 << 30,
     ) -> None:
         self._outputs = outputs
-        self._env = command_environment(env)
-        self._shell = _find_shell(self._env)
+        environment = command_environment(env)
+        self._env = _encode_all(environment)
+        self._shell = _find_shell(environment)
         self._helper = helper or launch_helper()
-        self._groups = "groups" in self._helper.process.args[-1:]  # type: ignore[operator,index]
         self._output_limit = output_limit
-        self._transport: asyncio.Transport | None = None
+        self._link: _Link | None = None
         self._attaching = asyncio.Lock()
         self._commands: dict[int, Command] = {}
         self._last_number = -1
@@ -110,17 +112,14 @@ class ProcessRunner:
         no descendant is left, False when that was not certain ``patience`` seconds after the
         grace; the sweep then goes on without us. No command can be started any more."""
         self._closed = True
-        if self._transport is not None:
-            self._transport.write(pack("close", grace))
-        else:
-            with contextlib.suppress(OSError):
-                self._helper.socket.send(pack("close", grace))
-        loop = asyncio.get_running_loop()
-        until = loop.time() + grace + patience
-        while (gone := self._helper.process.poll() is not None) is False and loop.time() < until:
-            await asyncio.sleep(0.003)
-        if self._transport is not None:
-            self._transport.close()
+        link = self._link
+        if link is not None:
+            link.send(pack("close", grace))
+            # Its end is read after the last report, so that every task knows how it ended.
+            await asyncio.wait([link.ended], timeout=grace + patience)
+            link.close()
+        # Blocks for the millisecond between the end of the helper's socket and its own.
+        gone = self._helper.cut(_EXIT_PATIENCE)
         self._helper.socket.close()
         return gone
 
@@ -141,12 +140,12 @@ class ProcessRunner:
             self._last_number = max((int(s[1:]) for s in stems if s[1:].isdigit()), default=0)
         while True:
             self._last_number += 1
-            path = self._outputs / f"t{self._last_number}.txt"
+            path = os.path.join(self._outputs, f"t{self._last_number}.txt")
             try:
                 os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
             except FileExistsError:
                 continue
-            return self._last_number, path
+            return self._last_number, Path(path)
 
     async def _start(
         self,
@@ -158,50 +157,49 @@ class ProcessRunner:
         limit: int,
     ) -> None:
         words = [encode(word) for word in argv]
+        folder = encode(str(cwd))
         # PWD as we name the folder, so that symlinks in its path stay as the user knows them.
-        variables = self._env | {"PWD": str(cwd)} | dict(env)
+        variables = self._env | {b"PWD": folder} | _encode_all(env)
         order = pack(
             "start",
             task.number,
             words,
-            encode(str(cwd)),
-            {encode(name): encode(value) for name, value in variables.items()},
+            folder,
+            variables,
             encode(str(task.output_path)),
             encode(str(errors)) if errors else b"",
             limit,
         )
-        transport = await self._attach()
+        link = await self._attach()
         self._commands[task.number] = task
         try:
-            transport.write(order)
+            link.send(order)
             await asyncio.shield(task.started)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, OSError):
             self._order_stop(task.number, 0.0)
-            raise
-        except OSError:
             task.output_path.unlink(missing_ok=True)
             raise
 
-    async def _attach(self) -> asyncio.Transport:
+    async def _attach(self) -> _Link:
         """The connection to the helper, made at the first use and again after it was killed."""
         async with self._attaching:
             if self._closed:
                 raise OSError(errno.ESHUTDOWN, "kimi is ending")
-            if self._transport is None:
+            if self._link is None:
                 if self._helper.process.poll() is not None:
                     self._helper.socket.close()
-                    self._helper = launch_helper(groups=self._groups)
+                    self._helper = launch_helper(groups=self._helper.groups)
+                link = _Link(self)
                 loop = asyncio.get_running_loop()
-                self._transport, _ = await loop.create_unix_connection(
-                    lambda: _Link(self), sock=self._helper.socket
-                )
-            return self._transport
+                await loop.create_unix_connection(lambda: link, sock=self._helper.socket)
+                self._link = link
+            return self._link
 
     def _order_stop(self, number: int, grace: float) -> None:
-        if self._transport is not None:
-            self._transport.write(pack("stop", number, grace))
+        if self._link is not None:
+            self._link.send(pack("stop", number, grace))
 
-    def hear(self, name: str, number: int, *values: object) -> None:
+    def hear(self, name: str, number: int, *values: Any) -> None:
         """Take a report of the helper."""
         task = self._commands.get(number)
         if task is None:
@@ -209,41 +207,66 @@ class ProcessRunner:
         match name, values:
             case "started", _:
                 task.note_started()
-            case "failed", [int(code), str(what), path]:
-                task.note_failed(OSError(code, what, *([path] if path else [])))
-            case "exit", [code, signal, float(seconds), str(reason), list(left)]:
+            case "failed", [code, what, path]:
+                task.note_failed(OSError(code, what, path) if path else OSError(code, what))
+            case "exit", [code, signal, seconds, reason, left]:
                 code = None if reason else code
-                task.note_exit(ProcessResult(code, signal, seconds, tuple(left), reason))  # type: ignore[arg-type]
-            case "swept", [list(left)]:
+                task.note_exit(ProcessResult(code, signal, seconds, tuple(left), reason))
+            case "swept", [left]:
                 task.note_swept(left)
             case "lost", _:
                 task.note_lost()
-        if task.over and not task.background:
-            del self._commands[number]
+        self._forget(task)
+
+    def _forget(self, task: Command) -> None:
+        """Once nothing is left of a command, only a background task is still asked for."""
+        if task.over:
+            task.output_path.with_suffix(".sh").unlink(missing_ok=True)
+            if not task.background:
+                self._commands.pop(task.number, None)
 
     def lost(self) -> None:
         """The helper is gone; its supervisors end what they started."""
-        self._transport = None
-        for number, task in list(self._commands.items()):
+        self._link = None
+        for task in list(self._commands.values()):
             if not task.over:
                 task.note_lost()
-                if not task.background:
-                    del self._commands[number]
+                self._forget(task)
 
 
 class _Link(asyncio.Protocol):
-    """Our end of the helper's socket."""
+    """Our end of the helper's socket, on the event loop."""
 
     def __init__(self, runner: ProcessRunner) -> None:
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._runner = runner
         self._frames = Frames()
+        self._transport: asyncio.WriteTransport | None = None
+
+    def send(self, frame: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(frame)
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        self._transport = transport
 
     def data_received(self, data: bytes) -> None:
         for message in self._frames.feed(data):
             self._runner.hear(*message)
 
     def connection_lost(self, error: Exception | None) -> None:
+        if not self.ended.done():
+            self.ended.set_result(None)
         self._runner.lost()
+
+
+def _encode_all(env: Mapping[str, str]) -> dict[bytes, bytes]:
+    return {encode(name): encode(value) for name, value in env.items()}
 
 
 def _find_shell(env: Mapping[str, str]) -> str:

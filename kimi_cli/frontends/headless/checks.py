@@ -26,7 +26,7 @@ class SchemaCheck:
         import jsonschema
 
         validator = jsonschema.validators.validator_for(schema)
-        validator.check_schema(schema)
+        validator.check_schema(dict(schema))
         self._validator = validator(schema)
         self._tries = 0
         self.value: Any = None

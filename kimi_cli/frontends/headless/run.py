@@ -22,6 +22,7 @@ from kimi_cli.frontends.headless.writer import Writer
 from kimi_cli.protocol.events import Event
 from kimi_cli.protocol.messages import ContentPart
 from kimi_cli.protocol.operations import Say
+from kimi_cli.store.events_file import encode_event
 
 OutputFormat = Literal["text", "json", "stream-json"]
 DRAIN_SECONDS = 5.0
@@ -86,13 +87,16 @@ async def run(session: Session, job: Job, exit_code: Callable[[StopReason], int]
 
 def line_of(event: Event) -> str:
     """An event as one line of ``stream-json``."""
-    return event.model_dump_json() + "\n"
+    return encode_event(event).decode() + "\n"
 
 
 def _print_result(session: Session, job: Job, tally: Tally, code: int, writer: Writer) -> None:
     ended = tally.last
     if ended and ended.reason is not StopReason.DONE:
-        say(f"kimi: {ended.reason.value.replace('_', ' ')}" + f": {ended.detail}" * bool(ended.detail))
+        say(
+            f"kimi: {ended.reason.value.replace('_', ' ')}"
+            + f": {ended.detail}" * bool(ended.detail)
+        )
     if job.output == "text":
         if ended and ended.answer:
             writer.write(ended.answer.rstrip("\n") + "\n")
@@ -118,9 +122,7 @@ def _checks(session: Session, job: Job) -> tuple[list[Check], SchemaCheck | None
     return checks, schema
 
 
-async def _messages(
-    session: Session, job: Job, schema: SchemaCheck | None
-) -> AsyncIterator[Say]:
+async def _messages(session: Session, job: Job, schema: SchemaCheck | None) -> AsyncIterator[Say]:
     """The messages to run, one a turn; other operations go to the session as they come."""
     instruction = f"\n\n{schema.instruction}" if schema else ""
     if job.message is not None:

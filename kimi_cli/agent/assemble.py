@@ -1,0 +1,282 @@
+"""Puts a session together from settings: the one place that knows every part."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from kimi_cli.agent.budget import Budget, Limits
+from kimi_cli.agent.model_config import model_config, price_of
+from kimi_cli.agent.prompt import system_prompt
+from kimi_cli.agent.session import Session
+from kimi_cli.agent.toolbox import Toolbox
+from kimi_cli.model.build import build_provider
+from kimi_cli.model.catalogue import Price
+from kimi_cli.model.endpoint import detect
+from kimi_cli.model.errors import ConfigError
+from kimi_cli.model.names import normalise_tool_name
+from kimi_cli.protocol.events import (
+    Event,
+    ModelChanged,
+    SessionResumed,
+    SessionStarted,
+    ToolResult,
+)
+from kimi_cli.protocol.provider import Provider
+from kimi_cli.protocol.stops import StopReason
+from kimi_cli.protocol.tools import ToolSchema
+from kimi_cli.safety.policy import AllowAll, Policy, WorkspaceOnly
+from kimi_cli.settings import Loaded, Settings, is_trusted, load_settings
+from kimi_cli.store.errors import SessionError, StoreError
+from kimi_cli.store.events_file import LoadedLog, read_events
+from kimi_cli.store.index import latest
+from kimi_cli.store.log import Log, MemoryLog, SessionLog
+from kimi_cli.tools.registry import default_tools
+from kimi_cli.version import VERSION
+from kimi_cli.workspace.launch import Helper
+from kimi_cli.workspace.place import LocalWorkspace, command_environment
+from kimi_cli.workspace.processes import ProcessRunner
+from kimi_cli.workspace.roots import project_root
+
+PROTECTED = (".git", ".kimi")
+PROGRAM = f"kimi {VERSION}"
+
+
+class SetupError(Exception):
+    """A session can't be opened as asked; ``reason`` gives the exit code, the message is for
+    people."""
+
+    def __init__(self, message: str, reason: StopReason = StopReason.CONFIGURATION) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a session is made of; nothing is taken from the process's own state.
+
+    ``flags`` are settings by dotted key and win over every other source. ``cwd`` None is the
+    process's working directory, or that of a resumed session. ``provider`` stands in for the
+    endpoint of the settings. ``on_ask`` "wait" leaves questions to the front end.
+    """
+
+    env: Mapping[str, str]
+    home: Path
+    flags: Mapping[str, object] = field(default_factory=dict)
+    cwd: Path | None = None
+    add_dirs: Sequence[Path] = ()
+    yolo: bool = False
+    on_ask: Literal["deny", "fail", "wait"] | None = None
+    system_prompt: str | None = None
+    keep: bool = True
+    resume: str | None = None
+    continue_last: bool = False
+    provider: Provider | None = None
+    helper: Helper | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A session ready to run. ``secrets`` must never be written anywhere; ``warnings`` are for
+    the user; ``kept``: the session is stored; ``media``: the kinds the model takes."""
+
+    session: Session
+    settings: Settings
+    warnings: Sequence[str]
+    secrets: Sequence[str]
+    kept: bool
+    media: frozenset[str]
+
+
+async def open_session(setup: Setup) -> Opened:
+    """Make a new session, or open a stored one, as ``setup`` says.
+
+    Raises SettingsError for the settings, SetupError for everything else that is in the way.
+    """
+    cwd = (setup.cwd or Path(os.getcwd())).resolve()
+    loaded = _load(setup, cwd)
+    keep = setup.keep and loaded.settings.session.keep
+    try:
+        log, history = _open_log(setup, project_root(cwd), keep)
+    except SessionError as error:
+        raise SetupError(str(error)) from None
+    except StoreError as error:
+        raise SetupError(str(error), StopReason.STORE_FAILED) from None
+    try:
+        return await _build(setup, cwd, loaded, log, history, keep)
+    except BaseException:
+        log.close()
+        raise
+
+
+def _load(setup: Setup, cwd: Path) -> Loaded:
+    root = project_root(cwd)
+    return load_settings(
+        env=setup.env,
+        project_root=root,
+        flags=setup.flags,
+        trusted=is_trusted(setup.home, root),
+    )
+
+
+def _open_log(setup: Setup, root: Path, keep: bool) -> tuple[Log, LoadedLog | None]:
+    wanted = setup.resume
+    if setup.continue_last:
+        wanted = latest(setup.home, root)
+        if wanted is None:
+            raise SetupError("there is no session of this project to continue")
+    if wanted is None:
+        return (SessionLog.create(setup.home, root) if keep else MemoryLog()), None
+    log = SessionLog.open(setup.home, wanted, root)
+    return log, read_events(log.path)
+
+
+async def _build(
+    setup: Setup, cwd: Path, loaded: Loaded, log: Log, history: LoadedLog | None, keep: bool
+) -> Opened:
+    settings = loaded.settings
+    warnings = list(loaded.warnings)
+    begun = (
+        next((e for e in history.events if isinstance(e, SessionStarted)), None)
+        if history
+        else None
+    )
+    if history and begun is None:
+        raise SetupError(f"session {log.id} has no beginning and can't be continued")
+    if begun and setup.cwd is None:
+        cwd = Path(begun.cwd)
+        if not cwd.is_dir():
+            raise SetupError(f"the session's folder {cwd} is gone: say with -C where to go on")
+    workspace = _workspace(setup, settings, cwd, log)
+    model, thinking = _model_of(settings, loaded, history)
+    provider, price, media, doubt = await _provider(setup, settings, model, thinking, log.id)
+    warnings += [doubt] if doubt else []
+    if settings.budget.max_cost is not None and price is None:
+        raise SetupError(
+            f"--max-cost needs a price, and none is known for {provider.model}: set "
+            f'[prices."{provider.model}"] input, cached_input and output'
+        )
+    policy: Policy = (
+        AllowAll()
+        if setup.yolo
+        else WorkspaceOnly(workspace.folders, readable=[log.path], protected=PROTECTED)
+    )
+    toolbox = Toolbox(
+        default_tools(),
+        workspace=workspace,
+        policy=policy,
+        media_kinds=media,
+        normalise=normalise_tool_name,
+    )
+    tools = [ToolSchema(**t) for t in begun.tools] if begun else toolbox.schemas()
+    session = Session(
+        log=log,
+        provider=provider,
+        toolbox=toolbox,
+        tools=tools,
+        workspace=workspace,
+        budget=Budget(_limits(settings), warn_at=settings.budget.warn_at),
+        price=price,
+        on_ask=setup.on_ask or settings.headless.on_ask,
+    )
+    try:
+        if history and begun:
+            _resume(session, workspace, history, model, thinking, cwd)
+        else:
+            prompt = setup.system_prompt or system_prompt(workspace)
+            session.record(_started(prompt, tools, cwd, provider.model, thinking))
+    except StoreError as error:
+        raise SetupError(str(error), StopReason.STORE_FAILED) from None
+    key = settings.endpoint.api_key.get_secret_value()
+    return Opened(session, settings, warnings, [key] if key else [], keep, media)
+
+
+def _workspace(setup: Setup, settings: Settings, cwd: Path, log: Log) -> LocalWorkspace:
+    try:
+        runner = ProcessRunner(log.outputs, env=command_environment(setup.env), helper=setup.helper)
+    except OSError as error:
+        raise SetupError(f"no process can be started: {error}", StopReason.INTERNAL) from None
+    more = [Path(folder) for folder in settings.workspace.add_dirs]
+    return LocalWorkspace(
+        cwd,
+        outputs=log.outputs,
+        preimages=log.preimages,
+        runner=runner,
+        add_dirs=[*more, *setup.add_dirs],
+    )
+
+
+async def _provider(
+    setup: Setup, settings: Settings, model: str, thinking: str, session: str
+) -> tuple[Provider, Price | None, frozenset[str], str]:
+    """The provider, what it costs, the kinds of media its model takes, and a doubt about it."""
+    if setup.provider is not None:
+        return setup.provider, None, frozenset(), ""
+    try:
+        config, error = await detect(model_config(settings, model, thinking, session))
+        client = build_provider(config)
+    except ConfigError as problem:
+        raise SetupError(str(problem)) from None
+    doubt = f"taking the endpoint for {client.dialect.name}: {error.message}" if error else ""
+    return client, price_of(settings, client), client.media, doubt
+
+
+def _limits(settings: Settings) -> Limits:
+    budget = settings.budget
+    return Limits(
+        steps=budget.max_steps,
+        tokens=budget.max_tokens,
+        cost=budget.max_cost,
+        seconds=budget.timeout,
+    )
+
+
+def _model_of(settings: Settings, loaded: Loaded, history: LoadedLog | None) -> tuple[str, str]:
+    """Model and thinking: a stored session keeps its own unless a flag says otherwise."""
+    model, thinking = settings.model, settings.thinking
+    for event in history.events if history else ():
+        if isinstance(event, SessionStarted | ModelChanged):
+            model, thinking = event.model, event.thinking
+    if loaded.sources["model"].kind == "flag":
+        model = settings.model
+    if loaded.sources["thinking"].kind == "flag":
+        thinking = settings.thinking
+    return model, thinking
+
+
+def _started(
+    prompt: str, tools: Sequence[ToolSchema], cwd: Path, model: str, thinking: str
+) -> SessionStarted:
+    return SessionStarted(
+        program=PROGRAM,
+        cwd=str(cwd),
+        model=model,
+        thinking=thinking,
+        system_prompt=prompt,
+        tools=[
+            {"name": t.name, "description": t.description, "parameters": dict(t.parameters)}
+            for t in tools
+        ],
+    )
+
+
+def _resume(
+    session: Session,
+    workspace: LocalWorkspace,
+    history: LoadedLog,
+    model: str,
+    thinking: str,
+    cwd: Path,
+) -> None:
+    events: Sequence[Event] = history.events
+    session.restore(events)
+    workspace.files.restore(
+        touch for event in events if isinstance(event, ToolResult) for touch in event.files
+    )
+    session.record(SessionResumed(program=PROGRAM, cwd=str(cwd)))
+    before = [e for e in events if isinstance(e, SessionStarted | ModelChanged)][-1]
+    if (before.model, before.thinking) != (model, thinking):
+        session.record(ModelChanged(model=model, thinking=thinking))

@@ -1,0 +1,88 @@
+"""From settings to the model layer's own terms."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from kimi_cli.model.build import ModelClient, ModelConfig
+from kimi_cli.model.catalogue import ModelInfo, Price, Thinking, lookup
+from kimi_cli.model.endpoint import price_at
+from kimi_cli.model.retry import Policy, Schedule
+from kimi_cli.model.wire import Timeouts
+from kimi_cli.protocol.provider import ErrorClass
+from kimi_cli.settings import Settings
+
+MAX_STALL_ATTEMPTS = 4
+"""A stall has cost minutes by itself."""
+
+
+def model_config(settings: Settings, model: str, thinking: str, session: str) -> ModelConfig:
+    """What the provider for ``model`` is made from; ``session`` keys the prompt cache."""
+    endpoint, sampling, timeouts = settings.endpoint, settings.sampling, settings.timeouts
+    entry = settings.models.get(model)
+    return ModelConfig(
+        base_url=endpoint.base_url,
+        model=model,
+        api_key=endpoint.api_key.get_secret_value(),
+        dialect=endpoint.dialect,
+        thinking=thinking,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        max_output_tokens=sampling.max_output_tokens,
+        timeouts=Timeouts(
+            connect=timeouts.connect,
+            first_byte=timeouts.first_byte,
+            first_byte_per_1k_tokens=timeouts.first_byte_per_1k_tokens,
+            between_chunks=timeouts.between_chunks,
+        ),
+        retry=retry_policy(settings),
+        session_id=session,
+        context=entry.context if entry else None,
+        info=_info(settings, model),
+        headers={name: value.get_secret_value() for name, value in endpoint.headers.items()},
+    )
+
+
+def retry_policy(settings: Settings) -> Policy:
+    """``retry.attempts`` bounds ordinary failures, ``retry.overload_minutes`` the waits for a
+    server that is full."""
+    retry = settings.retry
+    brief = Schedule(retry.attempts, retry.base_seconds, retry.cap_seconds)
+    waits = retry.overload_minutes * 60 / max(retry.cap_seconds, 0.001)
+    # The first waits, which double up to the cap, are together about as long as two more.
+    patient = replace(brief, attempts=max(retry.attempts, min(math.ceil(waits) + 5, 1000)))
+    stall = replace(brief, attempts=min(retry.attempts, MAX_STALL_ATTEMPTS))
+    return Policy(patient=patient, brief=brief, overrides={ErrorClass.STALL: stall})
+
+
+def price_of(settings: Settings, client: ModelClient) -> Price | None:
+    """The user's price for the model, else the catalogue's where the endpoint bills it."""
+    own = settings.prices.get(client.model)
+    if own is None:
+        return price_at(client.info, client.dialect, settings.endpoint.base_url)
+    return Price(
+        currency=own.currency,
+        input=own.input,
+        cached_input=own.input if own.cached_input is None else own.cached_input,
+        output=own.output,
+        source=own.source or "settings",
+        date="",
+    )
+
+
+def _info(settings: Settings, model: str) -> ModelInfo | None:
+    """The catalogue's row with what the settings say of the model; None when they say nothing."""
+    entry = settings.models.get(model)
+    if entry is None:
+        return None
+    info = lookup(model)
+    thinking: dict[str, Thinking] = {"none": "none", "switch": "switchable", "always": "always"}
+    return replace(
+        info,
+        context=entry.context or info.context,
+        max_output=entry.max_output_tokens or info.max_output,
+        thinking=thinking[entry.thinking] if entry.thinking else info.thinking,
+        efforts=info.efforts if entry.efforts is None else tuple(entry.efforts),
+        inputs=info.inputs if entry.media is None else frozenset(entry.media),
+    )

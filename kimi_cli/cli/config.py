@@ -1,0 +1,105 @@
+"""`kimi config`: show the settings in force, say where they are kept, change one."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from pydantic import SecretStr
+
+from kimi_cli.settings import Loaded, SettingsError, is_trusted, kimi_home, load_settings
+from kimi_cli.settings.files import project_file, user_file
+from kimi_cli.settings.keys import dotted, flatten
+from kimi_cli.workspace.roots import project_root
+
+app = typer.Typer(
+    name="config", help="Show and change the settings.", no_args_is_help=True, add_completion=False
+)
+
+
+@app.command()
+def show(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Show every setting with where its value comes from. Keys are masked."""
+    root = project_root(Path.cwd())
+    trusted = is_trusted(kimi_home(os.environ), root)
+    try:
+        loaded = load_settings(env=os.environ, project_root=root, flags={}, trusted=trusted)
+    except SettingsError as error:
+        _fail(error)
+    for warning in loaded.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    rows = _rows(loaded)
+    if as_json:
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    for key, row in rows.items():
+        value = "(not set)" if row["value"] in (None, "") else _toml(row["value"])
+        source = " ".join(filter(None, (row["source"], row["detail"])))
+        print(f"{key} = {value}  # {source}")
+
+
+@app.command()
+def path() -> None:
+    """Print where the settings files are, or would be."""
+    print(user_file(os.environ))
+    project = project_file(os.environ, project_root(Path.cwd()))
+    if project is not None:
+        print(project)
+
+
+@app.command("set")
+def set_one(
+    key: Annotated[str, typer.Argument(help="Dotted, as in budget.max_steps.")],
+    value: Annotated[str, typer.Argument(help="A TOML value, or plain text.")],
+    project: Annotated[
+        bool, typer.Option("--project", help="Write .kimi/config.toml of this project.")
+    ] = False,
+) -> None:
+    """Set one value; the rest of the file stays as it is."""
+    from kimi_cli.settings.edit import set_value
+
+    root = project_root(Path.cwd()) if project else None
+    try:
+        file, missing = set_value(os.environ, root, key, value)
+    except SettingsError as error:
+        _fail(error)
+    print(f"{key} is set in {file}")
+    for other in missing:
+        print(f"warning: {other} is missing: set it too", file=sys.stderr)
+    if root is not None and not is_trusted(kimi_home(os.environ), root):
+        print(
+            "warning: this folder is not trusted: only harmless settings in it have an effect",
+            file=sys.stderr,
+        )
+
+
+def _fail(error: SettingsError) -> NoReturn:
+    print(f"kimi: {error}", file=sys.stderr)
+    raise typer.Exit(2)
+
+
+def _rows(loaded: Loaded) -> dict[str, dict[str, Any]]:
+    values = {dotted(key): value for key, value in flatten(loaded.settings.model_dump()).items()}
+    return {
+        key: {"value": _shown(values[key]), "source": source.kind, "detail": source.detail}
+        for key, source in loaded.sources.items()
+    }
+
+
+def _shown(value: Any) -> Any:
+    return masked(value.get_secret_value()) if isinstance(value, SecretStr) else value
+
+
+def masked(secret: str) -> str:
+    """A secret as it may be shown: enough to recognise a long one, nothing of a short one."""
+    if len(secret) < 16:
+        return "…" if secret else ""
+    return f"{'sk-' if secret.startswith('sk-') else ''}…{secret[-4:]}"
+
+
+def _toml(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)  # TOML's form too, for all types that we have

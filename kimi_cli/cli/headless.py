@@ -1,0 +1,207 @@
+"""From flags to a headless run: what is wrong with them ends with exit code 2 before a request."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from kimi_cli.cli.exit_codes import EXIT_CODES
+from kimi_cli.protocol.stops import StopReason
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The command line as given; ``flags`` are settings by dotted key."""
+
+    flags: Mapping[str, object]
+    prompt: str | None = None
+    input_format: Literal["text", "stream-json"] = "text"
+    output_format: Literal["text", "json", "stream-json"] = "text"
+    images: Sequence[Path] = ()
+    cwd: Path | None = None
+    add_dirs: Sequence[Path] = ()
+    yolo: bool = False
+    json_schema: Path | None = None
+    verify: str | None = None
+    system_prompt_file: Path | None = None
+    keep_session: bool = True
+    continue_last: bool = False
+    resume: str | None = None
+    debug: bool = False
+
+
+class UsageError(Exception):
+    """The command line can't be carried out; the message is for people."""
+
+
+def start(options: Options) -> int:
+    """Run headless; returns the exit code."""
+    from kimi_cli.workspace.launch import launch_helper
+
+    try:
+        _check_usage(options)
+        # First of all: it starts up on another core while the rest is imported.
+        helper = launch_helper()
+    except (UsageError, OSError) as error:
+        return _fail(str(error))
+
+    from kimi_cli.agent import Setup, SetupError, open_session
+    from kimi_cli.frontends.headless.run import Job, run
+    from kimi_cli.frontends.headless.stdin import InputError
+    from kimi_cli.settings import SettingsError, kimi_home
+
+    home = kimi_home(os.environ)
+    try:
+        message = _message(options)
+        schema = _schema(options.json_schema)
+        setup = Setup(
+            env=dict(os.environ),
+            home=home,
+            flags=options.flags,
+            cwd=_folder(options.cwd) if options.cwd else None,
+            add_dirs=[_folder(folder) for folder in options.add_dirs],
+            yolo=options.yolo,
+            system_prompt=_text(options.system_prompt_file) if options.system_prompt_file else None,
+            keep=options.keep_session,
+            resume=options.resume,
+            continue_last=options.continue_last,
+            helper=helper,
+        )
+    except (UsageError, InputError) as error:
+        return _fail(str(error))
+
+    async def session_and_run() -> int:
+        opened = await open_session(setup)
+        for warning in opened.warnings:
+            print(f"kimi: {warning}", file=sys.stderr)
+        if options.images and "image" not in opened.media:
+            await opened.session.close()
+            raise UsageError(f"{opened.session.provider.model} takes no images")
+        if options.debug:
+            _debug(home, opened.secrets)
+        job = Job(
+            message=message,
+            output=options.output_format,
+            schema=schema,
+            verify=options.verify,
+            heartbeat=opened.settings.headless.heartbeat,
+            keep_session=opened.kept,
+            model=opened.session.provider.model,
+        )
+        return await run(opened.session, job, lambda reason: EXIT_CODES[reason])
+
+    try:
+        return asyncio.run(session_and_run())
+    except (SettingsError, UsageError) as error:
+        return _fail(str(error))
+    except SetupError as error:
+        return _fail(str(error), error.reason)
+
+
+def _check_usage(options: Options) -> None:
+    piped = not sys.stdin or not sys.stdin.isatty()
+    if options.input_format == "stream-json":
+        if options.prompt is not None:
+            raise UsageError("--input-format stream-json takes its messages from stdin, not -p")
+        if options.images:
+            raise UsageError("--image goes with -p; over stream-json, send media parts")
+    elif options.prompt is None and not piped:
+        raise UsageError(
+            "nothing to do: give a prompt with -p TEXT or through a pipe (kimi --help; the "
+            "interactive terminal is not part of this version)"
+        )
+    if options.continue_last and options.resume:
+        raise UsageError("--continue and --resume can't be given together")
+    if not options.keep_session and (options.continue_last or options.resume):
+        raise UsageError("--no-session can't go on with a stored session")
+
+
+def _message(options: Options) -> Any:
+    """The user's message; None when messages come over stdin."""
+    from kimi_cli.frontends.headless.progress import say
+    from kimi_cli.frontends.headless.stdin import read_all, read_beside
+    from kimi_cli.protocol.operations import Say
+
+    if options.input_format == "stream-json":
+        return None
+
+    def note(text: str) -> None:
+        say(f"  {text}")
+
+    if options.prompt is None or options.prompt == "-":
+        text = read_all(note)
+    else:
+        data = read_beside(note)
+        text = f"{options.prompt}\n\n<stdin>\n{data}\n</stdin>" if data.strip() else options.prompt
+    if not text.strip() and not options.images:
+        raise UsageError("the prompt is empty")
+    return Say(text=text, parts=[_image(path) for path in options.images])
+
+
+def _image(path: Path) -> Any:
+    import base64
+
+    from kimi_cli.protocol.messages import MediaPart
+    from kimi_cli.tools.text_bytes import media_type
+
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+    kind, mime = media_type(content) or ("", "")
+    if kind != "image":
+        raise UsageError(f"{path} is not an image that the model can take (PNG, JPEG, GIF, WebP)")
+    data = base64.b64encode(content).decode()
+    return MediaPart(kind="image", url=f"data:{mime};base64,{data}", name=path.name)
+
+
+def _schema(path: Path | None) -> Mapping[str, Any] | None:
+    if path is None:
+        return None
+    import jsonschema
+
+    try:
+        schema = json.loads(_text(path))
+        jsonschema.validators.validator_for(schema).check_schema(schema)
+    except ValueError as error:
+        raise UsageError(f"{path} is not JSON: {error}") from None
+    except jsonschema.SchemaError as error:
+        raise UsageError(f"{path} is not a JSON Schema: {error.message}") from None
+    if not isinstance(schema, dict):
+        raise UsageError(f"{path} must hold a JSON object")
+    return schema
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is not UTF-8 text") from None
+
+
+def _folder(path: Path) -> Path:
+    if not path.is_dir():
+        raise UsageError(f"{path} is not a folder")
+    return path.resolve()
+
+
+def _debug(home: Path, secrets: Sequence[str]) -> None:
+    from kimi_cli.cli.debug_log import start_log
+
+    try:
+        print(f"kimi: debug log {start_log(home, secrets)}", file=sys.stderr)
+    except OSError as error:
+        print(f"kimi: no debug log: {error}", file=sys.stderr)
+
+
+def _fail(text: str, reason: StopReason = StopReason.CONFIGURATION) -> int:
+    print(f"kimi: {text}", file=sys.stderr)
+    return EXIT_CODES[reason]

@@ -1,0 +1,87 @@
+"""``kimi models``: what the endpoint has, joined with the catalogue."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from kimi_cli.cli.exit_codes import EXIT_CODES
+
+
+def show_models(base_url: str | None, as_json: bool) -> int:
+    """Print the endpoint's models; returns the exit code."""
+    from kimi_cli.agent.model_config import model_config
+    from kimi_cli.model.endpoint import Listed, list_models
+    from kimi_cli.model.errors import REMEDIES, ConfigError
+    from kimi_cli.settings import SettingsError, is_trusted, kimi_home, load_settings
+    from kimi_cli.workspace.roots import project_root
+
+    root = project_root(Path.cwd())
+    flags = {"endpoint.base_url": base_url} if base_url else {}
+    try:
+        loaded = load_settings(
+            env=os.environ,
+            project_root=root,
+            flags=flags,
+            trusted=is_trusted(kimi_home(os.environ), root),
+        )
+        settings = loaded.settings
+        found = asyncio.run(list_models(model_config(settings, settings.model, "", "")))
+    except (SettingsError, ConfigError) as error:
+        print(f"kimi: {error}", file=sys.stderr)
+        return 2
+    if found.error is not None:
+        remedy = REMEDIES[found.error.kind]
+        print(f"kimi: {found.error.message}. {remedy.advice}", file=sys.stderr)
+        return EXIT_CODES[remedy.stop]
+
+    def row(model: Listed) -> dict[str, Any]:
+        info, price = model.info, model.price
+        return {
+            "id": model.id,
+            "current": model.id == settings.model,
+            "context": info.context,
+            "thinking": " | ".join(info.efforts) or info.thinking,
+            "inputs": ["text", *sorted(model.media)],
+            "price": price
+            and {
+                "currency": price.currency,
+                "input": price.input,
+                "cached_input": price.cached_input,
+                "output": price.output,
+                "source": price.source,
+                "date": price.date,
+            },
+        }
+
+    rows = [row(model) for model in found.models]
+    if as_json:
+        print(json.dumps({"dialect": found.dialect.name, "models": rows}, ensure_ascii=False))
+    else:
+        _print_table(rows)
+    return 0
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("model", "context", "thinking", "input", "price per 1M tokens (in, cached, out)"):
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        price = row["price"]
+        cost = (
+            f"{price['currency']} {price['input']:g}, {price['cached_input']:g}, "
+            f"{price['output']:g}"
+            if price
+            else ""
+        )
+        mark = " *" if row["current"] else ""
+        context = f"{row['context'] // 1024}k" if row["context"] else ""
+        table.add_row(row["id"] + mark, context, row["thinking"], ", ".join(row["inputs"]), cost)
+    Console(highlight=False).print(table)

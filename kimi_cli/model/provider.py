@@ -1,0 +1,237 @@
+"""Chat completions over HTTP: what goes out, byte by byte, and what comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from kimi_cli.model import errors
+from kimi_cli.model.assemble import Assembler
+from kimi_cli.model.catalogue import ModelInfo
+from kimi_cli.model.codec import ChatEncoder, dumps, encode_tools
+from kimi_cli.model.dialects import Dialect, cap_params
+from kimi_cli.model.sdk import Connection
+from kimi_cli.model.wire import Reader, RequestFailed, Timeouts, Watch
+from kimi_cli.protocol.provider import (
+    Completed,
+    ErrorClass,
+    Failed,
+    ModelError,
+    ModelEvent,
+    ModelRequest,
+)
+from kimi_cli.protocol.tools import ToolSchema
+
+if TYPE_CHECKING:
+    import httpx2
+
+_LIST_SECONDS = 10.0
+_SHOWN_MODELS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where requests go and as whom. The key is kept out of every text this module makes."""
+
+    base_url: str
+    connection: Connection
+    api_key: str = ""
+
+    def __repr__(self) -> str:
+        return f"Endpoint({self.base_url})"
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.base_url).netloc.rpartition("@")[2]
+
+    def clean(self, error: ModelError) -> ModelError:
+        """The error without the key, which servers like to quote."""
+        if len(self.api_key) < 4 or self.api_key not in error.message:
+            return error
+        return replace(error, message=error.message.replace(self.api_key, "[API key]"))
+
+    async def get_models(self) -> list[dict[str, Any]]:
+        """The entries of GET /models. Raises RequestFailed."""
+        try:
+            async with asyncio.timeout(_LIST_SECONDS):
+                client = await self.connection.client()
+                import httpx2
+
+                response = await client.get("/models", cast_to=httpx2.Response)
+            document = json.loads(response.content)
+        except TimeoutError:
+            words = f"{self.host} did not list its models in time"
+            raise RequestFailed(ModelError(ErrorClass.STALL, words)) from None
+        except ValueError:
+            words = f"{self.host} did not answer with a list of models"
+            raise RequestFailed(ModelError(ErrorClass.PROTOCOL, words)) from None
+        except Exception as error:
+            raise RequestFailed(self.failure(error)) from None
+        entries = document.get("data") if isinstance(document, dict) else None
+        return [entry for entry in entries or [] if isinstance(entry, dict)]
+
+    def failure(self, error: Exception) -> ModelError:
+        """What a request raised, as an error for people."""
+        if isinstance(error, RequestFailed):
+            return self.clean(error.error)
+        response = getattr(error, "response", None)
+        if response is None:
+            return self.clean(errors.from_exception(error, self.host))
+        return self.clean(
+            errors.from_response(
+                response.status_code,
+                response.headers,
+                response.text,
+                host=self.host,
+                now=time.time(),
+            )
+        )
+
+
+class ChatProvider:
+    """One model at one endpoint. ``params`` are the fixed fields of every request."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        dialect: Dialect,
+        info: ModelInfo,
+        thinking: str,
+        params: Mapping[str, Any],
+        timeouts: Timeouts,
+        max_output_tokens: int | None = None,
+    ) -> None:
+        self.endpoint = endpoint
+        self.dialect = dialect
+        self.info = info
+        self._thinking = thinking
+        self._params = dict(params)
+        self._timeouts = timeouts
+        self._max_output = max_output_tokens
+        self._prefix: tuple[int | None, Sequence[ToolSchema], bytes] | None = None
+
+    @property
+    def model(self) -> str:
+        return self.info.id
+
+    def encoder(self) -> ChatEncoder:
+        return ChatEncoder(self.dialect, self.info, self._thinking)
+
+    def warm(self) -> None:
+        """Start to prepare the client, beside other work; returns at once."""
+        self.endpoint.connection.warm()
+
+    async def close(self) -> None:
+        await self.endpoint.connection.close()
+
+    def body(self, request: ModelRequest) -> bytes:
+        """The request as it goes out: all that is fixed first and the messages last, so that a
+        request without its last two bytes is how the next one begins."""
+        return b"".join((self._head(request), b",".join(request.messages), b"]}"))
+
+    def _head(self, request: ModelRequest) -> bytes:
+        cap = request.max_output_tokens or self._max_output
+        if self._prefix and self._prefix[:2] == (cap, request.tools):
+            return self._prefix[2]
+        params: dict[str, Any] = {"model": self.model, "stream": True, **self._params}
+        if self.dialect.include_usage:
+            params["stream_options"] = {"include_usage": True}
+        params |= cap_params(self.dialect, self.info, cap)
+        head = dumps(params)[:-1]
+        if request.tools:
+            head += b',"tools":' + encode_tools(request.tools)
+        head += b',"messages":['
+        self._prefix = (cap, request.tools, head)
+        return head
+
+    async def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+        """Yield deltas and one Completed or Failed; see Provider."""
+        assembler = Assembler(
+            frozenset(tool.name for tool in request.tools), _calls_before(request.messages)
+        )
+        watch = Watch(self._timeouts, request.new_tokens)
+        reader: Reader | None = None
+        failed: ModelError | None = None
+        try:
+            async with AsyncExitStack() as stack:
+                response = await self._send(request, watch)
+                # The connection of a stream that was left in the middle must not survive it.
+                stack.push_async_callback(_close, response)
+                reader = Reader(response.aiter_bytes(), watch)
+                while (batch := await reader.next()) is not None:
+                    for chunk in batch:
+                        for delta in assembler.chunk(chunk):
+                            yield delta
+                    watch.note(assembler.pieces, bool(assembler.finish_reason))
+        except Exception as error:
+            failed = self.endpoint.failure(error)
+        complete = bool(assembler.finish_reason) or (reader is not None and reader.complete)
+        if complete and (failed is None or assembler.finish_reason):
+            # Whole, whatever happened to the connection afterwards.
+            for delta in assembler.end():
+                yield delta
+            yield _whole(assembler.completed())
+            return
+        failed = failed or self._dropped(assembler)
+        if failed.kind is ErrorClass.MODEL_MISSING:
+            failed = replace(failed, message=failed.message + await self._alternatives())
+        yield Failed(failed)
+
+    async def _send(self, request: ModelRequest, watch: Watch) -> httpx2.Response:
+        try:
+            async with asyncio.timeout_at(watch.limit()):
+                client = await self.endpoint.connection.client()
+                import httpx2
+
+                return await client.post(
+                    "/chat/completions",
+                    cast_to=httpx2.Response,
+                    content=self.body(request),
+                    stream=True,
+                    stream_cls=None,
+                    options={"headers": {"Accept": "text/event-stream"}},
+                )
+        except TimeoutError:
+            raise watch.stalled() from None
+
+    def _dropped(self, assembler: Assembler) -> ModelError:
+        host = self.endpoint.host
+        words = f"{host} closed the connection before the answer was complete"
+        if not assembler.pieces:
+            words = f"{host} answered with an empty stream"
+        return ModelError(ErrorClass.NETWORK, words)
+
+    async def _alternatives(self) -> str:
+        """What the server has instead of the model it does not have."""
+        try:
+            entries = await self.endpoint.get_models()
+        except RequestFailed:
+            return ""
+        names = sorted(str(entry["id"]) for entry in entries if entry.get("id"))
+        if not names:
+            return ""
+        more = f" and {len(names) - _SHOWN_MODELS} more" if len(names) > _SHOWN_MODELS else ""
+        return f" (it has: {', '.join(names[:_SHOWN_MODELS])}{more})"
+
+
+def _calls_before(messages: Sequence[bytes]) -> int:
+    """How many tool calls the conversation has, told by their results."""
+    return sum(message.count(b'"tool_call_id":"') for message in messages)
+
+
+def _whole(answer: Completed) -> Completed | Failed:
+    if answer.finish_reason != "content_filter":
+        return answer
+    words = "the endpoint's content filter ended the answer"
+    return Failed(ModelError(ErrorClass.CONTENT_FILTER, words), answer)
+
+
+async def _close(response: httpx2.Response) -> None:
+    with suppress(Exception):
+        await response.aclose()

@@ -1,0 +1,169 @@
+"""Search the contents of files."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import Field
+
+from kimi_cli.prompts import load
+from kimi_cli.protocol.tools import Intent, Params, ToolContext, ToolOutput
+from kimi_cli.protocol.workspace import Workspace
+from kimi_cli.tools.paths import CheckedPath, locate
+from kimi_cli.tools.ripgrep import WITHOUT_SECRETS, Ripgrep
+
+TEXT_LIMIT = 28_000
+LINE_WIDTH = 300
+# Output up to which a search runs on all cores and is sorted afterwards.
+UNSORTED_LIMIT = 4 * 2**20
+
+_LINE = re.compile(r"(\d+)([:-])(.*)", re.DOTALL)
+
+
+class GrepParams(Params):
+    pattern: str = Field(min_length=1)
+    path: CheckedPath = Field(".", description="File or folder")
+    glob: str = Field("", description="Only files such as *.py or !*.min.js")
+    ignore_case: bool = False
+    context: int = Field(0, ge=0, le=20, description="Lines around each match")
+    files_only: bool = False
+    limit: int = Field(200, ge=1, description="Matches shown")
+
+
+@dataclass(slots=True)
+class Hits:
+    """What was found in one file: lines ready to show, and which of them are matches."""
+
+    path: str
+    lines: list[str] = field(default_factory=list)
+    matches: list[bool] = field(default_factory=list)
+
+
+class GrepTool:
+    name = "grep"
+    params = GrepParams
+    read_only = True
+
+    def __init__(self) -> None:
+        self._ripgrep = Ripgrep()
+
+    @property
+    def description(self) -> str:
+        return load("tools/grep")
+
+    def intents(self, params: GrepParams, workspace: Workspace) -> Sequence[Intent]:
+        return [Intent("read", str(workspace.files.resolve(params.path)))]
+
+    def summary(self, params: GrepParams) -> str:
+        where = "" if params.path == "." else f" in {params.path}"
+        return f"{params.pattern}{where}{f' ({params.glob})' if params.glob else ''}"
+
+    async def run(self, params: GrepParams, context: ToolContext) -> ToolOutput:
+        workspace = context.workspace
+        path = locate(workspace.files, params.path)
+        folder, target = (path, "./") if path.is_dir() else (path.parent, f"./{path.name}")
+        arguments = [*_arguments(params), "--", target]
+        output, more = await self._ripgrep.run(arguments, workspace, folder, UNSORTED_LIMIT)
+        if more:
+            # Too much to sort: search again in order, and stop early.
+            sorted_first = ["--sort=path", *arguments]
+            output, more = await self._ripgrep.run(sorted_first, workspace, folder, UNSORTED_LIMIT)
+        if params.files_only:
+            return _files(output, more, folder, params, workspace)
+        return _matches(output, more, folder, params, workspace)
+
+
+def _arguments(params: GrepParams) -> Iterator[str]:
+    yield "--null"
+    if params.files_only:
+        yield "--files-with-matches"
+    else:
+        yield from ("--no-heading", "--with-filename", "--line-number")
+        yield from (f"--max-columns={LINE_WIDTH}", "--max-columns-preview")
+        yield f"--context={params.context}"
+    if params.ignore_case:
+        yield "--ignore-case"
+    # Without it ripgrep refuses a pattern with a line break in it.
+    if "\n" in params.pattern or r"\n" in params.pattern:
+        yield "--multiline"
+    if params.glob:
+        yield f"--glob={params.glob}"
+    yield from WITHOUT_SECRETS
+    yield f"--regexp={params.pattern}"
+
+
+def _files(
+    output: bytes, more: bool, folder: Path, params: GrepParams, workspace: Workspace
+) -> ToolOutput:
+    names = output.split(b"\0")[:-1]
+    shown = sorted(_show(name, folder, workspace) for name in names)
+    listed, room = [], TEXT_LIMIT
+    for name in shown[: params.limit]:
+        room -= len(name.encode()) + 1
+        if room < 0:
+            break
+        listed.append(name)
+    count = f"{'more than ' * more}{len(shown)} file{'s' * (len(shown) != 1)}"
+    return ToolOutput(_bounded(listed, len(shown) - len(listed), "files", more), display=count)
+
+
+def _matches(
+    output: bytes, more: bool, folder: Path, params: GrepParams, workspace: Workspace
+) -> ToolOutput:
+    hits = sorted(_parse(output, folder, workspace), key=lambda h: h.path)
+    if not hits and b"binary file matches" in output:
+        return ToolOutput("The file is binary, and matches.", display="binary")
+    total = sum(sum(hit.matches) for hit in hits)
+    listed: list[str] = []
+    room, shown = TEXT_LIMIT, 0
+    for hit in hits:
+        if shown >= params.limit or room <= len(hit.path) + LINE_WIDTH:
+            break
+        listed.append(("\n" if listed else "") + hit.path)
+        room -= len(hit.path.encode()) + 2
+        for line, is_match in zip(hit.lines, hit.matches, strict=True):
+            room -= len(line.encode()) + 1
+            if room < 0 or (is_match and shown >= params.limit):
+                room = min(room, 0)
+                break
+            listed.append(line)
+            shown += is_match
+    count = f"{'more than ' * more}{total} match{'es' * (total != 1)}"
+    files = f"{len(hits)} file{'s' * (len(hits) != 1)}"
+    display = f"{count} in {files}" if total else "no match"
+    return ToolOutput(_bounded(listed, total - shown, "matches", more), display=display)
+
+
+def _bounded(listed: Sequence[str], rest: int, what: str, more: bool) -> str:
+    if not listed:
+        return "No match."
+    if not rest and not more:
+        return "\n".join(listed)
+    least = "at least " if more else ""
+    return "\n".join([*listed, f"[{least}{rest} more {what}: narrow the search]"])
+
+
+def _parse(output: bytes, folder: Path, workspace: Workspace) -> Iterator[Hits]:
+    """Lines of ``path NUL number : text`` gathered by file; a line cut by the limit is dropped."""
+    files: dict[bytes, Hits] = {}
+    rows = output.split(b"\n")
+    for row in rows[:-1]:
+        name, found, rest = row.partition(b"\0")
+        if not found:
+            continue
+        parsed = _LINE.fullmatch(rest.decode("utf-8", "replace").rstrip("\r"))
+        if not parsed:
+            continue
+        hit = files.setdefault(name, Hits(_show(name, folder, workspace)))
+        number, sign, text = parsed.groups()
+        hit.lines.append(f"{number}{sign}{text}")
+        hit.matches.append(sign == ":")
+    yield from files.values()
+
+
+def _show(name: bytes, folder: Path, workspace: Workspace) -> str:
+    return workspace.files.show(folder / os.fsdecode(name.removeprefix(b"./")))
