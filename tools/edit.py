@@ -11,7 +11,7 @@ from kimi_cli.prompts import load
 from kimi_cli.protocol.tools import Intent, Params, ToolContext, ToolError, ToolOutput
 from kimi_cli.protocol.workspace import Files, StaleFile, Workspace
 from kimi_cli.tools import matching, nearest, text_bytes
-from kimi_cli.tools.paths import FilePath, explain
+from kimi_cli.tools.paths import FilePath, FileText, explain
 from kimi_cli.tools.splice import Document
 
 EXCERPT_LINES = 40
@@ -19,8 +19,8 @@ EXCERPT_CHARS = 2_000
 
 
 class Edit(Params):
-    old: str = Field(description="Text to replace, unique in the file")
-    new: str = Field(description="What stands there afterwards")
+    old: FileText = Field(description="Text to replace, unique in the file")
+    new: FileText = Field(description="What stands there afterwards")
     all: bool = Field(False, description="Replace every occurrence")
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import Field
 
 from kimi_cli.prompts import load
 from kimi_cli.protocol.tools import Intent, Params, ToolContext, ToolOutput
 from kimi_cli.protocol.workspace import Workspace
-from kimi_cli.tools.paths import CheckedPath, locate
+from kimi_cli.tools.globs import options, split_pattern
+from kimi_cli.tools.paths import Argument, locate
 from kimi_cli.tools.ripgrep import WITHOUT_SECRETS, Ripgrep
+from kimi_cli.tools.wording import counted
 
 TEXT_LIMIT = 28_000
 LINE_WIDTH = 300
@@ -25,8 +27,8 @@ _LINE = re.compile(r"(\d+)([:-])(.*)", re.DOTALL)
 
 
 class GrepParams(Params):
-    pattern: str = Field(min_length=1)
-    path: CheckedPath = Field(".", description="File or folder")
+    pattern: Argument
+    path: Argument = Field(".", description="File or folder")
     glob: str = Field("", description="Only files such as *.py or !*.min.js")
     ignore_case: bool = False
     context: int = Field(0, ge=0, le=20, description="Lines around each match")
@@ -34,13 +36,12 @@ class GrepParams(Params):
     limit: int = Field(200, ge=1, description="Matches shown")
 
 
-@dataclass(slots=True)
-class Hits:
+class Hits(NamedTuple):
     """What was found in one file: lines ready to show, and which of them are matches."""
 
     path: str
-    lines: list[str] = field(default_factory=list)
-    matches: list[bool] = field(default_factory=list)
+    lines: list[str]
+    matches: list[bool]
 
 
 class GrepTool:
@@ -56,7 +57,7 @@ class GrepTool:
         return load("tools/grep")
 
     def intents(self, params: GrepParams, workspace: Workspace) -> Sequence[Intent]:
-        return [Intent("read", str(workspace.files.resolve(params.path)))]
+        return [Intent("read", str(workspace.files.resolve(_scope(params)[0])))]
 
     def summary(self, params: GrepParams) -> str:
         where = "" if params.path == "." else f" in {params.path}"
@@ -64,9 +65,10 @@ class GrepTool:
 
     async def run(self, params: GrepParams, context: ToolContext) -> ToolOutput:
         workspace = context.workspace
-        path = locate(workspace.files, params.path)
+        start, filters = _scope(params)
+        path = locate(workspace.files, start)
         folder, target = (path, "./") if path.is_dir() else (path.parent, f"./{path.name}")
-        arguments = [*_arguments(params), "--", target]
+        arguments = [*_arguments(params), *filters, *WITHOUT_SECRETS, "--", target]
         output, more = await self._ripgrep.run(arguments, workspace, folder, UNSORTED_LIMIT)
         if more:
             # Too much to sort: search again in order, and stop early.
@@ -75,6 +77,14 @@ class GrepTool:
         if params.files_only:
             return _files(output, more, folder, params, workspace)
         return _matches(output, more, folder, params, workspace)
+
+
+def _scope(params: GrepParams) -> tuple[str, list[str]]:
+    """Where to search, and the options that choose the files there."""
+    if not params.glob or params.glob.startswith("!"):
+        return params.path, [f"--glob={params.glob}"] if params.glob else []
+    folder, rest = split_pattern(params.path, params.glob)
+    return folder, options(rest)
 
 
 def _arguments(params: GrepParams) -> Iterator[str]:
@@ -90,9 +100,6 @@ def _arguments(params: GrepParams) -> Iterator[str]:
     # Without it ripgrep refuses a pattern with a line break in it.
     if "\n" in params.pattern or r"\n" in params.pattern:
         yield "--multiline"
-    if params.glob:
-        yield f"--glob={params.glob}"
-    yield from WITHOUT_SECRETS
     yield f"--regexp={params.pattern}"
 
 
@@ -107,7 +114,7 @@ def _files(
         if room < 0:
             break
         listed.append(name)
-    count = f"{'more than ' * more}{len(shown)} file{'s' * (len(shown) != 1)}"
+    count = f"{'more than ' * more}{counted(len(shown), 'file')}"
     return ToolOutput(_bounded(listed, len(shown) - len(listed), "files", more), display=count)
 
 
@@ -132,9 +139,8 @@ def _matches(
                 break
             listed.append(line)
             shown += is_match
-    count = f"{'more than ' * more}{total} match{'es' * (total != 1)}"
-    files = f"{len(hits)} file{'s' * (len(hits) != 1)}"
-    display = f"{count} in {files}" if total else "no match"
+    count = f"{'more than ' * more}{counted(total, 'match')}"
+    display = f"{count} in {counted(len(hits), 'file')}" if total else "no match"
     return ToolOutput(_bounded(listed, total - shown, "matches", more), display=display)
 
 
@@ -158,7 +164,7 @@ def _parse(output: bytes, folder: Path, workspace: Workspace) -> Iterator[Hits]:
         parsed = _LINE.fullmatch(rest.decode("utf-8", "replace").rstrip("\r"))
         if not parsed:
             continue
-        hit = files.setdefault(name, Hits(_show(name, folder, workspace)))
+        hit = files.setdefault(name, Hits(_show(name, folder, workspace), [], []))
         number, sign, text = parsed.groups()
         hit.lines.append(f"{number}{sign}{text}")
         hit.matches.append(sign == ":")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import codecs
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from kimi_cli.tools.text_bytes import Encoding
 
@@ -14,16 +13,14 @@ from kimi_cli.tools.text_bytes import Encoding
 _CHUNK = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """The beginning of a line, without its end, and how many characters of it are left out."""
 
     text: str
     left_out: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Index:
+class Index(NamedTuple):
     """Where lines are. ``marks`` pairs an offset in the file with the lines that end before it;
     ``total`` counts the lines; ``whole`` is False when the counting stopped at its limit."""
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate, islice
+from typing import NamedTuple
 
 MANY = 6
 """Places after which the counting stops; any number above one is refused."""
@@ -27,8 +27,7 @@ _ESCAPE = re.compile(r"\\(.)")
 _ESCAPES = {"n": "\n", "t": "\t", '"': '"', "'": "'", "\\": "\\"}
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """Text ``start:end`` is to be replaced. ``old`` and ``new`` are what was asked for under the
     reading that found the place; ``old`` has as many lines as the place. ``placed`` is ``new``
     indented as the place is. ``how`` says what had to be overlooked, "" for an exact match."""
@@ -99,12 +98,16 @@ def _readings(text: str, old: str, new: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _unnumbered(old: str) -> str | None:
-    """``old`` without the line numbers ``read`` shows; None when they don't count up by one."""
+    """``old`` without the line numbers ``read`` (or ``grep``: a colon) shows; None when they don't
+    count up by one."""
     lines = old.split("\n")
     body = lines[:-1] if lines[-1] == "" else lines
     numbers = [_NUMBERED.match(line) for line in body]
     values = [int(number[1]) if number else -1 for number in numbers]
     if not values or values[0] < 0 or values != list(range(values[0], values[0] + len(values))):
+        return None
+    # One line such as ``8080: http`` may well be the text itself.
+    if len(body) == 1 and ":" in (numbers[0] or [""])[0]:
         return None
     return _drop_numbers(old)
 

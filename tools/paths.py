@@ -1,10 +1,11 @@
-"""Paths the model writes, and what to tell it when one does not work out."""
+"""Paths and texts the model writes, and what to tell it when one does not work out."""
 
 from __future__ import annotations
 
 import difflib
 import errno
 import os
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -14,14 +15,23 @@ from kimi_cli.protocol.tools import ToolError
 from kimi_cli.protocol.workspace import Files
 
 
-def _check(path: str) -> str:
-    if not path or "\0" in path:
-        raise ValueError("a path must not be empty or contain a NUL character")
-    return path
+def _whole(text: str) -> str:
+    if re.search("[\ud800-\udfff]", text):
+        raise ValueError("half a surrogate pair is no character: write the character itself")
+    return text
 
 
-CheckedPath = Annotated[str, AfterValidator(_check)]
-FilePath = Annotated[CheckedPath, Field(description="Relative to the working folder, or absolute")]
+def _argument(text: str) -> str:
+    if not text or "\0" in text:
+        raise ValueError("must not be empty or contain a NUL character")
+    return _whole(text)
+
+
+# Text to be written into a file: what no encoding can hold would else become other bytes.
+FileText = Annotated[str, AfterValidator(_whole)]
+# What the system takes as a path or a program's argument.
+Argument = Annotated[str, AfterValidator(_argument)]
+FilePath = Annotated[Argument, Field(description="Relative to the working folder, or absolute")]
 
 
 def explain(error: OSError, files: Files, path: Path) -> ToolError:
@@ -41,7 +51,7 @@ def explain(error: OSError, files: Files, path: Path) -> ToolError:
 def missing(files: Files, path: Path) -> str:
     """Says how far the path exists, and names what is there under a similar name."""
     shown, folder, name = files.show(path), path.parent, path.name
-    while folder != folder.parent and not folder.exists():
+    while folder != folder.parent and not os.path.exists(folder):
         folder, name = folder.parent, folder.name
     text = f"{shown} does not exist"
     if folder != path.parent:
@@ -60,6 +70,6 @@ def missing(files: Files, path: Path) -> str:
 def locate(files: Files, path: str | os.PathLike[str]) -> Path:
     """The absolute path of a file or folder that exists. Raises ToolError when it does not."""
     resolved = files.resolve(os.fspath(path))
-    if not resolved.exists():
+    if not os.path.exists(resolved):
         raise ToolError(missing(files, resolved))
     return resolved

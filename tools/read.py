@@ -17,6 +17,7 @@ from kimi_cli.protocol.tools import Intent, Params, ToolContext, ToolError, Tool
 from kimi_cli.protocol.workspace import WHOLE_LIMIT, Files, FileTouch, Workspace
 from kimi_cli.tools import lines, text_bytes
 from kimi_cli.tools.paths import FilePath, explain
+from kimi_cli.tools.wording import counted
 
 TEXT_LIMIT = 32_000
 LINE_WIDTH = 2_000
@@ -93,12 +94,13 @@ def _window(
 ) -> ToolOutput:
     shown = files.show(path)
     index = lines.index(file, encoding, SCAN_LIMIT)
-    total = f"{index.total}" if index.whole else f"more than {index.total}"
+    total = counted(index.total, "line")
+    total = total if index.whole else f"more than {total}"
     if params.offset < 0 and not index.whole:
         raise ToolError(f"{shown} is too large to count its lines from the end: use tail.")
     first = max(params.offset + index.total + 1 if params.offset < 0 else params.offset, 1)
     if first > max(index.total, 1):
-        raise ToolError(f"{shown} has {total} lines: there is no line {first}.")
+        raise ToolError(f"{shown} has {total}: there is no line {first}.")
     numbered: list[str] = []
     room, last = TEXT_LIMIT, first - 1
     for line in lines.window(file, encoding, index, first, params.limit, LINE_WIDTH):
@@ -118,14 +120,14 @@ def _window(
     if not numbered:
         return ToolOutput(f"{shown} is empty.", display="empty", files=[touch])
     if partial:
-        facts.insert(0, f"lines {first}-{last} of {total}")
+        facts.insert(0, f"lines {first}-{last} of {total.removesuffix(' lines')}")
         if last < index.total:
             facts.append(f"go on with offset={last + 1}")
     else:
-        facts.insert(0, f"{total} lines")
+        facts.insert(0, total)
     return ToolOutput(
         "\n".join([*numbered, f"[{'; '.join(facts)}]"]),
-        display=f"{len(numbered)} of {total} lines" if partial else f"{total} lines",
+        display=f"{len(numbered)} of {total}" if partial else total,
         files=[touch],
     )
 

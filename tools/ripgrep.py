@@ -78,7 +78,7 @@ def _in_wheel() -> str | None:
     except metadata.PackageNotFoundError:
         return None
     for file in files:
-        path = str(file.locate())
+        path = os.path.normpath(str(file.locate()))
         if file.name in ("rg", "rg.exe") and os.access(path, os.X_OK):
             return path
     return None

@@ -17,11 +17,12 @@ _WINDOW = 1 << 20
 _COUNTED = 1 << 28
 _LIVE = 16_384
 
-# ECMA-48: CSI, the string sequences (OSC, DCS, SOS, PM, APC), and two- or three-byte escapes.
+# ECMA-48: CSI, the string sequences (OSC, DCS, SOS, PM, APC), and two- or three-byte escapes. A
+# string that is never closed ends with its line, so that it does not swallow the output.
 _ESCAPES = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]|\x1b"
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]|\x1b"
 )
-_OPEN_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]{0,256}|[ -/]*)?\Z")
+_OPEN_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b\n]{0,256}|[ -/]*)?\Z")
 _OVERSTRUCK = re.compile(r"[^\n\x08]\x08")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -39,6 +39,8 @@ _MAGIC = (
     (codecs.BOM_UTF32_BE, "UTF-32 text"),
 )
 _CONTROL = bytes(set(range(32)) - set(b"\t\n\r\f\b\x1b"))
+# GB 2312: rows of punctuation and full-width forms, and of the 3,755 most used characters.
+_COMMON_LEADS = bytes([*range(0xA1, 0xA4), *range(0xB0, 0xD8)])
 # Containers of the ISO base media family that hold stills or sound, by brand.
 _NOT_VIDEO = (b"heic", b"heix", b"mif1", b"msf1", b"avif", b"avis", b"M4A ", b"M4B ")
 
@@ -50,8 +52,7 @@ class Unencodable(Exception):
         super().__init__(f"{encoding} has no {character!r} (U+{ord(character):04X})")
 
 
-@dataclass(frozen=True, slots=True)
-class Encoding:
+class Encoding(NamedTuple):
     """How a file stores text: a codec of Python's, and the byte order mark it starts with."""
 
     codec: str = "utf-8"
@@ -74,8 +75,7 @@ class Encoding:
         return "\n".encode(self.codec)
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(NamedTuple):
     """A file's content. ``tail`` is the odd byte after the last whole unit of UTF-16."""
 
     encoding: Encoding
@@ -172,12 +172,19 @@ def with_newlines(text: str, newline: str) -> str:
 
 
 def _is_chinese(content: bytes, whole: bool) -> bool:
-    """Chinese text of the GB family writes two high bytes a character; Western text rarely has
-    two accented letters in a row."""
+    """Chinese text of the GB family has two high bytes a character, the first of them mostly that
+    of a common character or of punctuation; Western text seldom has two accented letters in a
+    row, and then small ones, which are not in that range."""
     runs = re.findall(rb"[\x80-\xff]+", content)
     if not whole:
         runs = runs[:-1]
-    return all(len(run) % 2 == 0 for run in runs) and _decodes(content, "gb18030", whole)
+    leads = b"".join(run[::2] for run in runs)
+    common = len(leads) - len(leads.translate(None, _COMMON_LEADS))
+    return (
+        all(len(run) % 2 == 0 for run in runs)
+        and common * 10 >= len(leads) * 7
+        and _decodes(content, "gb18030", whole)
+    )
 
 
 def _decodes(content: bytes, codec: str, whole: bool = True) -> bool:

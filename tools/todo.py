@@ -10,6 +10,7 @@ from pydantic import Field
 from kimi_cli.prompts import load
 from kimi_cli.protocol.tools import Intent, Params, ToolContext, ToolOutput
 from kimi_cli.protocol.workspace import Workspace
+from kimi_cli.tools.wording import counted
 
 
 class Item(Params):
@@ -51,4 +52,4 @@ def _count(items: Sequence[Item]) -> str:
         for state in ("done", "in_progress", "pending")
         if state in states
     ]
-    return f"{len(items)} item{'s' * (len(items) > 1)}: {', '.join(counts)}"
+    return f"{counted(len(items), 'item')}: {', '.join(counts)}"

@@ -12,12 +12,13 @@ from kimi_cli.prompts import load
 from kimi_cli.protocol.tools import Intent, Params, ToolContext, ToolError, ToolOutput
 from kimi_cli.protocol.workspace import Files, StaleFile, Workspace
 from kimi_cli.tools import text_bytes
-from kimi_cli.tools.paths import FilePath, explain
+from kimi_cli.tools.paths import FilePath, FileText, explain
+from kimi_cli.tools.wording import counted
 
 
 class WriteParams(Params):
     path: FilePath
-    content: str = Field(description="The whole new content")
+    content: FileText = Field(description="The whole new content")
 
 
 class WriteTool:
@@ -57,7 +58,7 @@ def _write(params: WriteParams, files: Files) -> ToolOutput:
     except OSError as error:
         raise explain(error, files, path) from None
     count = params.content.count("\n") + (not params.content.endswith("\n"))
-    lines = f"{count if params.content else 0} lines"
+    lines = counted(count if params.content else 0, "line")
     note = f" ({touch.note})" if touch.note else ""
     if former is None:
         return ToolOutput(f"created {shown}, {lines}{note}", display=f"new, {lines}", files=[touch])

@@ -29,7 +29,7 @@ from kimi_cli.protocol.provider import Provider
 from kimi_cli.protocol.stops import StopReason
 from kimi_cli.protocol.tools import ToolSchema
 from kimi_cli.safety.policy import AllowAll, Policy, WorkspaceOnly
-from kimi_cli.settings import Loaded, Settings, is_trusted, load_settings
+from kimi_cli.settings import Loaded, Settings, is_trusted, kimi_home, load_settings
 from kimi_cli.store.errors import SessionError, StoreError
 from kimi_cli.store.events_file import LoadedLog, read_events
 from kimi_cli.store.index import latest
@@ -56,7 +56,7 @@ class SetupError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a session is made of; nothing is taken from the process's own state.
+    """What a session is made of; only ``from_env`` takes anything from the process's own state.
 
     ``flags`` are settings by dotted key and win over every other source. ``cwd`` None is the
     process's working directory, or that of a resumed session. ``provider`` stands in for the
@@ -76,6 +76,27 @@ class Setup:
     continue_last: bool = False
     provider: Provider | None = None
     helper: Helper | None = None
+
+    @classmethod
+    def from_env(
+        cls,
+        *,
+        cwd: Path | str | None = None,
+        flags: Mapping[str, object] | None = None,
+        yolo: bool = False,
+        keep: bool = True,
+    ) -> Setup:
+        """The setup of the command line in this process: its environment and KIMI_HOME, taken
+        now. Use ``dataclasses.replace`` for the other fields."""
+        env = dict(os.environ)
+        return cls(
+            env=env,
+            home=kimi_home(env),
+            flags=flags or {},
+            cwd=Path(cwd) if cwd else None,
+            yolo=yolo,
+            keep=keep,
+        )
 
 
 @dataclass(frozen=True, slots=True)

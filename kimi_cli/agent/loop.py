@@ -106,7 +106,8 @@ class Turn:
         while True:
             reply = await self._step()
             calls = [p for p in reply.parts if isinstance(p, ToolCallPart)]
-            text = "".join(p.text for p in reply.parts if isinstance(p, TextPart)).strip()
+            said = "".join(p.text for p in reply.parts if isinstance(p, TextPart))
+            text = said.strip()
             if calls:
                 empty, kept = 0, ""
                 self.answer = text or self.answer
@@ -123,10 +124,10 @@ class Turn:
                 self._tell(ANSWER_PLEASE)
             elif reply.finish_reason == "length" and continued < MAX_CONTINUATIONS:
                 continued += 1
-                kept += text
+                kept += said
                 self._tell(CONTINUE)
             else:
-                self.answer = kept + text
+                self.answer = (kept + said).strip()
                 if self._deliver_steering():
                     empty, kept = 0, ""
                     continue

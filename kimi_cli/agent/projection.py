@@ -10,6 +10,7 @@ gives the same bytes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from uuid import NAMESPACE_OID, uuid5
 
 from kimi_cli.agent.arguments import sendable
 from kimi_cli.protocol.events import (
@@ -145,8 +146,14 @@ class Projection:
             mended.append(Mended("malformed_arguments", call.id))
         if not call.id:
             mended.append(Mended("missing_call_id"))
-        identity = call.id or f"functions.{call.name}:{self._calls - 1}"
-        return ToolCallPart(id=identity, name=call.name, arguments=arguments or "{}")
+        return ToolCallPart(
+            id=call.id or self._new_id(), name=call.name, arguments=arguments or "{}"
+        )
+
+    def _new_id(self) -> str:
+        """An id for a call without one; a UUID, so that no other call's can be the same, made of
+        the call's number, so that it is the same each time."""
+        return f"call_{uuid5(NAMESPACE_OID, str(self._calls)).hex[:24]}"
 
     def _result(self, event: ToolResult) -> list[Mended]:
         for waiting in self._pending:

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
 
 from kimi_cli.agent.budget import Budget
 from kimi_cli.agent.loop import Check, Turn
@@ -95,6 +95,12 @@ class Session:
         self._running: asyncio.Task[TurnEnded] | None = None
         self._interrupted: StopReason | None = None
         self._in_turn = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
 
     @property
     def busy(self) -> bool:

@@ -45,7 +45,7 @@ class Transcript:
                 self._line(f"{self._user} {clean_block(text)}", "bold")
             case AssistantMessage():
                 self._end_stream()
-                if event.thinking_seconds:
+                if seconds(event.thinking_seconds):
                     self._line(
                         f"{self._think} thought for {seconds(event.thinking_seconds)}", "dim"
                     )

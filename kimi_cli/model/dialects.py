@@ -228,7 +228,8 @@ def sampling_params(
     """The sampling fields; ``temperature`` and ``top_p`` are what the user forces. Hosted Kimi
     models fix them and refuse other values."""
     if dialect.sampling == "catalogue":
-        card = info.temperature if thinks(info, thinking) else info.instant_temperature
+        instant = info.thinking == "switchable" and thinking == "off"
+        card = info.instant_temperature if instant else info.temperature
         temperature = card if temperature is None else temperature
         top_p = info.top_p if top_p is None else top_p
     forced = {"temperature": temperature, "top_p": top_p}

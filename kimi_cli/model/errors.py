@@ -152,9 +152,10 @@ _NO_QUOTA = re.compile(
     re.IGNORECASE,
 )
 _FILTERED = re.compile(r"content.filter|high.risk|content management policy", re.IGNORECASE)
-_MODEL = re.compile(r"\bmodel\b", re.IGNORECASE)
-_MISSING = re.compile(
-    r"not f(ou|i)nd|does(n't| not) exist|no such|unknown|not (available|supported)", re.IGNORECASE
+_NO_MODEL = re.compile(
+    r"(not found the|no such|unknown|invalid) model\b"
+    r"|\bmodel\b.{0,200}\b(not (be )?(found|exist|available|supported)|doesn't exist)",
+    re.IGNORECASE | re.DOTALL,
 )
 _HTML_TITLE = re.compile(r"<(title|h1)[^>]*>\s*(.*?)\s*</\1>", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"<[^>]+>")
@@ -272,7 +273,7 @@ def _classify(status: int | None, kinds: list[str], words: str) -> ErrorClass:
     if found is not None:
         return found
     if status == 404 or any("not_found" in kind or "notfound" in kind for kind in kinds):
-        return ErrorClass.MODEL_MISSING if _MODEL.search(words) else ErrorClass.REQUEST
+        return ErrorClass.MODEL_MISSING if _NO_MODEL.search(words) else ErrorClass.REQUEST
     if status in (None, 400, 422, 500) and _TOO_LONG.search(words):
         return ErrorClass.CONTEXT_TOO_LONG
     if status is not None and status in _BY_STATUS:
@@ -281,7 +282,7 @@ def _classify(status: int | None, kinds: list[str], words: str) -> ErrorClass:
         return ErrorClass.SERVER
     if _FILTERED.search(words):
         return ErrorClass.CONTENT_FILTER
-    if _MODEL.search(words) and _MISSING.search(words) and status == 400:
+    if status == 400 and _NO_MODEL.search(words):
         return ErrorClass.MODEL_MISSING
     return ErrorClass.REQUEST
 
@@ -305,6 +306,9 @@ def _why(causes: list[BaseException], names: set[str]) -> str:
     import socket
     import ssl
 
+    # A handshake that takes too long has an SSLError among its causes, too.
+    if "ConnectTimeout" in names:
+        return "no connection in time"
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"its TLS certificate is not trusted ({cause.verify_message})"
@@ -318,8 +322,6 @@ def _why(causes: list[BaseException], names: set[str]) -> str:
             return "the connection was cut"
     if "ProxyError" in names:
         return f"the proxy refused ({causes[0]})"
-    if "ConnectTimeout" in names:
-        return "no connection in time"
     if names & {"RemoteProtocolError", "ReadError", "EndOfStream", "IncompleteRead"}:
         return "the connection was cut"
     if names & {"WriteTimeout", "ReadTimeout", "PoolTimeout"}:

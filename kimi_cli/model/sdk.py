@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from kimi_cli.model.lazy_packages import lazy_packages
 
 if TYPE_CHECKING:
+    import httpx2
     from openai import AsyncOpenAI
 
 _TESTED = ((3, 50), (3, 54))
@@ -52,14 +53,12 @@ def _collects_names(name: str) -> bool:
 
 def _tested() -> bool:
     """Whether the installed version is one that the stand-ins were tested with."""
-    spec = PathFinder.find_spec("openai")
-    if spec is None or spec.origin is None:
-        return False
     try:
+        spec = PathFinder.find_spec("openai")
+        assert spec is not None and spec.origin is not None
         found = _VERSION.search(Path(spec.origin).with_name("_version.py").read_text())
-    except OSError:
-        return False
-    if found is None:
+        assert found is not None
+    except Exception:
         return False
     return _TESTED[0] <= (int(found[1]), int(found[2])) <= _TESTED[1]
 
@@ -120,6 +119,7 @@ class Connection:
             timeout=httpx2.Timeout(None, connect=self._connect_timeout, write=60.0),
             # A redirect could carry the conversation to another host; the user is told instead.
             follow_redirects=False,
+            event_hooks={"request": [] if self._api_key else [_without_key]},
         )
         client = client_class(
             api_key=self._api_key or "none",
@@ -136,9 +136,12 @@ class Connection:
         from openai._types import Omit
 
         omitted = {"OpenAI-Organization": Omit(), "OpenAI-Project": Omit()}
-        if not self._api_key:
-            omitted["Authorization"] = Omit()
         return {**omitted, **self._headers}
+
+
+async def _without_key(request: httpx2.Request) -> None:
+    """The SDK can't be without a key; a request can."""
+    request.headers.pop("Authorization", None)
 
 
 def tls_context(base_url: str, env: Mapping[str, str]) -> ssl.SSLContext:

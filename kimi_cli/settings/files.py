@@ -87,10 +87,10 @@ def read_text(path: Path) -> str | None:
         return None
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise SettingsError(f"{path}: is not a regular file")
     with open(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise SettingsError(f"{path}: is not a regular file")
         try:
             data = file.read(MAX_BYTES + 1)
         except OSError as error:

@@ -3,7 +3,6 @@
 A key is a tuple of names: ("prices", "kimi-k2.5", "input") is ``prices."kimi-k2.5".input``.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args, get_origin
@@ -29,12 +28,17 @@ _TOKEN = re.compile(
 
 def dotted(key: Key) -> str:
     """The key as it is written in TOML, safe to print on a terminal."""
-    return ".".join(
-        part
-        if _BARE.fullmatch(part)
-        else json.dumps(part[:60], ensure_ascii=not part.isprintable()).replace("\x7f", "\\u007f")
-        for part in key
-    )
+    return ".".join(part if _BARE.fullmatch(part) else _quoted(part[:60]) for part in key)
+
+
+def _quoted(part: str) -> str:
+    return '"' + "".join(map(_escaped, part)) + '"'
+
+
+def _escaped(char: str) -> str:
+    if char in '"\\':
+        return f"\\{char}"
+    return char if char.isprintable() else f"\\U{ord(char):08x}"
 
 
 def split_key(text: str) -> Key:

@@ -95,6 +95,8 @@ def parse_toml(text: str, path: Path) -> dict[Key, Any]:
         raise SettingsError(f"{path}: is nested too deeply") from error
     except ValueError as error:
         message, _, place = str(error).partition(" (at ")
+        if place == "end of document)":
+            place = f"line {text.count(chr(10)) + 1}, at its end"
         where = f", {place.rstrip(')')}" if place else ""
         raise SettingsError(f"{path}{where}: {message}") from error
 

@@ -92,7 +92,7 @@ class Timeouts(Section):
     connect: Seconds = 15.0
     first_byte: Seconds = 120.0
     first_byte_per_1k_tokens: Annotated[float, Field(ge=0)] = 2.0
-    between_chunks: Seconds = 90.0
+    between_chunks: Seconds = 120.0
 
 
 class Retry(Section):
@@ -131,7 +131,7 @@ class Shell(Section):
     for) in seconds; ``output_limit_bytes`` is what the model sees of an output."""
 
     timeout: Seconds = 120.0
-    max_timeout: Seconds = 3600.0
+    max_timeout: Seconds = 600.0
     output_limit_bytes: Annotated[int, Field(ge=1000)] = 30_000
 
 

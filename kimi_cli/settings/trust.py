@@ -1,6 +1,5 @@
 """Which folders the user trusts: a list under KIMI_HOME, one JSON string a line."""
 
-import json
 import os
 from pathlib import Path
 
@@ -28,6 +27,8 @@ def trust(home: Path, root: Path) -> None:
     real = os.path.realpath(root)
     if real in _trusted(home):
         return
+    import json
+
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     # One appended line at a time: two processes can't lose each other's entry. The newline in
     # front guards against a hand-edited file that ends without one.
@@ -43,6 +44,8 @@ def _trusted(home: Path) -> set[str]:
         lines = (home / TRUSTED).read_bytes().splitlines()
     except OSError:
         return set()
+    import json
+
     found = set()
     for line in lines:
         try:

@@ -26,9 +26,9 @@ class PlainProcesses:
             stderr=asyncio.subprocess.PIPE,
         )
         assert process.stdout and process.stderr
+        errors = asyncio.create_task(process.stderr.read())
         try:
             async with asyncio.timeout(timeout):
-                errors = asyncio.create_task(process.stderr.read())
                 output = b""
                 while len(output) < limit and (more := await process.stdout.read(65536)):
                     output += more
@@ -38,6 +38,7 @@ class PlainProcesses:
         finally:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
+            await asyncio.gather(process.wait(), errors)
 
     async def start(
         self,

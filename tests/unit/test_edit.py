@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from kimi_cli.protocol.tools import ToolError, ToolOutput
 from kimi_cli.tools import text_bytes
 from kimi_cli.tools.edit import Edit, EditParams, EditTool, apply
 from kimi_cli.tools.read import ReadParams, ReadTool
+from kimi_cli.tools.write import WriteParams
 from tests.support.workspace import PlainContext, PlainWorkspace
 
 
@@ -190,6 +192,13 @@ class TestErrors:
 
 
 class TestEncodings:
+    @pytest.mark.parametrize("text", ["\ud800", "a\udc80b"])
+    def test_half_a_surrogate_pair_does_not_become_a_byte(self, text: str) -> None:
+        with pytest.raises(ValidationError, match="surrogate pair"):
+            Edit(old="x", new=text)
+        with pytest.raises(ValidationError, match="surrogate pair"):
+            WriteParams(path="a", content=text)
+
     def test_windows_1252(self) -> None:
         content = "naïve “café”\r\n".encode("cp1252")
         assert changed(content, "café", "thé") == "naïve “thé”\r\n".encode("cp1252")

@@ -137,6 +137,12 @@ class TestCopiedForms:
     def test_numbers_that_do_not_count_up_are_text(self) -> None:
         assert count("b\nc\n", "7\tb\n3\tc") == 0
 
+    def test_line_numbers_of_grep(self) -> None:
+        assert replaced("a\nb\nc\n", "2:b\n3:c", "2:x\n3:c")[0] == "a\nx\nc\n"
+
+    def test_a_single_number_with_a_colon_is_text(self) -> None:
+        assert count('x: "http"\n', '8080: "http"') == 0
+
     def test_numbers_in_the_file_are_text(self) -> None:
         assert replaced("1: b\n2: c\n", "1: b", "1: x") == ("1: x\n2: c\n", "")
 

@@ -225,7 +225,7 @@ def test_child_that_holds_the_output_does_not_hold_the_command(
             survivors = [line.split(" ", 1)[1] for line in result.survivors]
             assert sorted(survivors) == ["sleep 1000", "sleep 1001"]
             assert box.runner.task(task.id) is task
-            stopped = await task.stop(1.0)
+            stopped = await task.stop(0.2)
             assert (stopped.code, stopped.survivors, stopped.reason) == (0, (), "")
             assert box.left() == []
 

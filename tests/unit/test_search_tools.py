@@ -11,7 +11,8 @@ import pytest
 
 from kimi_cli.protocol.tools import ToolError
 from kimi_cli.tools import grep, ripgrep
-from kimi_cli.tools.glob import GlobParams, GlobTool, split_pattern
+from kimi_cli.tools.glob import GlobParams, GlobTool
+from kimi_cli.tools.globs import options, split_pattern
 from kimi_cli.tools.grep import GrepParams, GrepTool
 from tests.support.workspace import PlainContext, PlainWorkspace
 
@@ -27,9 +28,9 @@ def context(tmp_path: Path) -> PlainContext:
     return PlainContext(PlainWorkspace(tmp_path))
 
 
-def search(context: PlainContext, pattern: str, **more: Any) -> str:
+def search(place: PlainContext, pattern: str, **more: Any) -> str:
     params = GrepParams(pattern=pattern, **more)
-    return asyncio.run(GrepTool().run(params, context)).text
+    return asyncio.run(GrepTool().run(params, place)).text
 
 
 def find(context: PlainContext, pattern: str, path: str = ".") -> list[str]:
@@ -155,9 +156,48 @@ class TestGrep:
         monkeypatch.setenv("RIPGREP_CONFIG_PATH", str(tmp_path / "config"))
         assert search(context, "hit") == "a\n1:hit"
 
-    def test_intents(self, context: PlainContext, tmp_path: Path) -> None:
-        (intent,) = GrepTool().intents(GrepParams(pattern="x", path="a"), context.workspace)
-        assert (intent.kind, intent.target) == ("read", str(tmp_path / "a"))
+    @pytest.mark.parametrize(
+        ("more", "target"),
+        [
+            ({"path": "a"}, "a"),
+            ({"glob": "*.py"}, "."),
+            ({"glob": "!*.py", "path": "a"}, "a"),
+            ({"glob": "../../etc/*"}, "../../etc"),
+        ],
+    )
+    def test_intents(
+        self, context: PlainContext, tmp_path: Path, more: dict[str, str], target: str
+    ) -> None:
+        (intent,) = GrepTool().intents(GrepParams(pattern="x", **more), context.workspace)
+        assert intent.kind == "read"
+        assert intent.target == os.path.normpath(tmp_path / target)
+
+    def test_a_glob_does_not_bring_ignored_files_back(
+        self, context: PlainContext, tmp_path: Path
+    ) -> None:
+        put(
+            tmp_path,
+            {
+                ".gitignore": "build/\ngenerated.py\n",
+                "src/build/a.py": "hit",
+                "src/generated.py": "hit",
+                "src/b.py": "hit",
+                "src/c.txt": "hit",
+                "src/sub/d.py": "hit",
+                ".git/e.py": "hit",
+            },
+        )
+        for glob, files in {
+            "*.py": "src/b.py\nsrc/sub/d.py",
+            "**/*.py": "src/b.py\nsrc/sub/d.py",
+            "src/**": "src/b.py\nsrc/c.txt\nsrc/sub/d.py",
+            "src/*": "src/b.py\nsrc/c.txt",
+            "src/*.py": "src/b.py",
+            "src/*/d.py": "src/sub/d.py",
+            "*.{py,txt}": "src/b.py\nsrc/c.txt\nsrc/sub/d.py",
+            "!*.py": "src/c.txt",
+        }.items():
+            assert search(context, "hit", glob=glob, files_only=True) == files, glob
 
     def test_too_slow(self, context: PlainContext, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(ripgrep, "TIMEOUT", 0.0)
@@ -222,6 +262,24 @@ class TestGlob:
     )
     def test_leading_folders(self, path: str, pattern: str, result: tuple[str, str]) -> None:
         assert split_pattern(path, pattern) == result
+
+    @pytest.mark.parametrize(
+        ("rest", "result"),
+        [
+            ("*.py", ["--type-add=wanted:*.py", "--type=wanted"]),
+            ("/**/*.py", ["--type-add=wanted:*.py", "--type=wanted"]),
+            ("/x.py", ["--max-depth=1", "--type-add=wanted:x.py", "--type=wanted"]),
+            ("/*", ["--max-depth=1"]),
+            ("**", []),
+            ("/**", []),
+            ("/**/*", []),
+            ("/*/x.py", ["--glob=/*/x.py"]),
+            ("/a/**/b/*", ["--glob=/a/**/b/*"]),
+            ("a:b", ["--glob=a:b"]),
+        ],
+    )
+    def test_options(self, rest: str, result: list[str]) -> None:
+        assert options(rest) == result
 
     def test_intents(self, context: PlainContext, tmp_path: Path) -> None:
         (intent,) = GlobTool().intents(GlobParams(pattern="/etc/*.conf"), context.workspace)

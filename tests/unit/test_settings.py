@@ -2,17 +2,21 @@
 
 import json
 import os
+import pwd  # noqa: F401 - here, because a stranger may not be able to import it
 import re
 import stat
 import subprocess
 import sys
+import tempfile
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from kimi_cli.settings import (
     Loaded,
@@ -26,7 +30,7 @@ from kimi_cli.settings import (
 )
 from kimi_cli.settings.edit import set_value
 from kimi_cli.settings.files import MAX_BYTES
-from kimi_cli.settings.keys import Key, dotted, flatten, key_lines, known_keys, nest, split_key
+from kimi_cli.settings.keys import Key, dotted, flatten, key_lines, known_keys, split_key
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SECRET = "sk-abcdefghijklmnop1234"
@@ -221,15 +225,15 @@ def test_project_folders_are_relative_to_the_project(place: Place) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a = 1\nb = [1,\n", r", line \d, column \d: "),
-        ("model = ", r", line 1, column 9: "),
+        ("a = 1\nb = [1,\n", r", line 3, at its end: "),
+        ("model = \n", r", line 1, column 9: "),
         ("[shell]\n[shell]\n", r", line 2, column \d+: "),
         ("\nmodle = 'x'", r", line 2: modle is not a setting \(did you mean model\?\)"),
         ("[shell]\n\ntimout = 1", r", line 3: shell\.timout is not .*mean shell\.timeout\?"),
         ("[budgett]\nmax_steps = 1", r", line 1: budgett is not .*mean budget\?"),
         ("base_url = 'x'", r", line 1: base_url is not .*mean endpoint\.base_url\?"),
         ('[prices."a.b"]\ninptu = 1', r', line 2: prices\."a\.b"\.inptu .*"a\.b"\.input\?'),
-        ('"\\u001b[31m" = 1', r', line 1: "\\u001b\[31m" is not a setting$'),
+        ('"\\u001b[31m" = 1', r', line 1: "\\U0000001b\[31m" is not a setting$'),
         ("\nbudget.max_steps = 'many'", r", line 2: budget\.max_steps must be a valid integer"),
         ("[budget]\n#\nmax_steps = 0", r", line 3: budget\.max_steps must be greater than or eq"),
         ("[budget]\nmax_steps = true", r", line 2: budget\.max_steps must be a valid integer"),
@@ -311,8 +315,8 @@ def test_files_that_are_no_text_are_named(place: Place) -> None:
 def test_a_file_without_permission_is_named(place: Place) -> None:
     place.user_file.write_text("")
     place.user_file.chmod(0)
-    done = as_stranger("from kimi_cli.settings.files import *; read_text(Path(ARG))", place)
-    assert "config.toml: cannot be read: Permission denied" in done.stderr
+    said = as_stranger(place, place.load)
+    assert said == f"SettingsError: {place.user_file}: cannot be read: Permission denied"
 
 
 # --- where keys stand
@@ -595,42 +599,58 @@ def test_home_and_its_fallbacks(tmp_path: Path) -> None:
     )
 
 
-def as_stranger(code: str, place: Place, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run Python code as a user without privileges, home or entry in the password database."""
+def as_stranger(place: Place, work: Callable[[], object]) -> str:
+    """What ``work`` returns or raises in a process of a user without privileges or home. Forked
+    and not started: such a user may have no right to run this Python."""
     if os.getuid() != 0:
         pytest.skip("needs the right to become another user")
-    for folder in (place.home.parent, *place.home.parents):
+    for folder in (place.home, *place.home.parents):
         if folder.stat().st_uid == 0 and folder != Path("/"):
             folder.chmod(folder.stat().st_mode | 0o055)
-    return subprocess.run(
-        [sys.executable, "-c", f"from pathlib import Path\nARG = {str(place.user_file)!r}\n{code}"],
-        env={"PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1", **env},
-        user=54321,
-        group=54321,
-        extra_groups=[],
-        capture_output=True,
-        text=True,
-    )
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.setgroups([])
+            os.setgid(54321)
+            os.setuid(54321)
+            answer = str(work())
+        except BaseException as error:
+            answer = f"{type(error).__name__}: {error}"
+        os.write(writer, answer.encode())
+        os._exit(0)
+    os.close(writer)
+    with open(reader) as file:
+        answer = file.read()
+    os.waitpid(child, 0)
+    return answer
 
 
-def test_a_user_without_home_gets_a_private_folder(place: Place) -> None:
+def test_a_user_without_home_gets_a_private_folder(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shared = place.home.parent / "temp"
     shared.mkdir()
     shared.chmod(0o777)
-    code = "from kimi_cli.settings import kimi_home; print(kimi_home({}))"
+    monkeypatch.setattr(tempfile, "tempdir", str(shared))
 
-    first = as_stranger(code, place, TMPDIR=str(shared))
-    again = as_stranger(code, place, TMPDIR=str(shared))
-    folder = Path(first.stdout.strip())
-    assert first.stderr == ""
-    assert first.stdout == again.stdout == f"{shared / 'kimi-cli-54321'}\n"
-    assert (folder.stat().st_uid, stat.S_IMODE(folder.stat().st_mode)) == (54321, 0o700)
+    first = as_stranger(place, lambda: kimi_home({}))
+    assert first == as_stranger(place, lambda: kimi_home({})) == f"{shared}/kimi-cli-54321"
+    found = Path(first).stat()
+    assert (found.st_uid, stat.S_IMODE(found.st_mode)) == (54321, 0o700)
 
-    os.chown(folder, 0, 0)
-    planted = as_stranger(code, place, TMPDIR=str(shared))
-    assert planted.stderr == ""
-    other = Path(planted.stdout.strip())
-    assert other != folder and other.stat().st_uid == 54321
+    def elsewhere() -> bool:
+        other = Path(as_stranger(place, lambda: kimi_home({})))
+        return other != Path(first) and other.stat().st_uid == 54321
+
+    os.chown(first, 0, 0)
+    assert elsewhere()
+    os.chown(first, 54321, 54321)
+    os.chmod(first, 0o722)
+    assert elsewhere()
+    os.rename(first, shared / "moved")
+    os.symlink(shared / "moved", first)
+    assert elsewhere()
 
 
 # --- kimi config
@@ -688,9 +708,7 @@ def test_config_set_keeps_the_rest_of_the_file(place: Place) -> None:
     assert config(place, "set", "thinking", "on").returncode == 0
     assert config(place, "set", "shell.max_timeout", "50").returncode == 0
     text = place.user_file.read_text()
-    assert text.startswith('# mine\nmodel = "kimi-k3" # the model\n') or (
-        text.startswith('# mine\nmodel = "kimi-k3"  # the model\n')
-    )
+    assert text.startswith('# mine\nmodel = "kimi-k3"  # the model\n')
     assert tomllib.loads(text) == {
         "model": "kimi-k3",
         "thinking": "on",
@@ -711,9 +729,12 @@ def test_config_set_writes_nothing_that_is_wrong(place: Place) -> None:
         ("model.x", "1", "model must be"),
         ("shell", "1", "shell must be"),
     ]:
-        done = config(place, "set", key, value)
-        assert done.returncode == 2
-        assert message in done.stderr and "Traceback" not in done.stderr
+        with pytest.raises(SettingsError) as caught:
+            set_value(place.env, None, key, value)
+        assert message in str(caught.value)
+    done = config(place, "set", "budget.max_steps", "many")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("kimi: budget.max_steps must be a valid integer")
     after = place.user_file.stat()
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
     assert os.listdir(place.home) == ["config.toml"]
@@ -758,7 +779,7 @@ LAYOUTS = [
 ]  # fmt: skip
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.sampled_from(LAYOUTS), st.permutations(sorted(SAMPLES)).map(lambda keys: keys[:4]))
 def test_any_key_can_be_set_in_a_file_of_any_layout(
     tmp_path_factory: pytest.TempPathFactory, layout: str, keys: list[str]
@@ -773,21 +794,19 @@ def test_any_key_can_be_set_in_a_file_of_any_layout(
             return
         set_value(env, None, key, json.dumps(SAMPLES[key]))
         expected[split_key(key)] = SAMPLES[key]
-        assert tomllib.loads(file.read_text()) == nest(expected)
+        assert flatten(tomllib.loads(file.read_text())) == expected
 
 
 # --- the documentation
 
 
 def test_the_documentation_lists_every_key_with_its_default() -> None:
-    text = (REPOSITORY / "docs" / "settings.md").read_text()
+    text = (REPOSITORY / "docs" / "settings.md").read_text().partition("## Environment")[0]
     rows = re.findall(r"^\| `([^`]+)` \| (`[^`]*`|not set) \|", text, re.MULTILINE)
     known = {}
     for key, default in known_keys():
-        secret = getattr(default, "get_secret_value", None)
-        plain = secret() if secret else default
-        required = "NAME" in key and (plain is None or repr(default) == "PydanticUndefined")
-        unset = default is None or required or isinstance(default, dict)
+        plain = default.get_secret_value() if isinstance(default, SecretStr) else default
+        unset = plain is None or plain == {}
         known[dotted(key)] = "not set" if unset else f"`{json.dumps(plain)}`"
     assert dict(rows) == known
     assert len(rows) == len(known)

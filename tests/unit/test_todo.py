@@ -86,7 +86,7 @@ class Tree(BaseModel):
 
 
 class Endless(BaseModel):
-    inner: list["Endless"] = []
+    inner: list[Endless] = []
 
 
 def test_schemas_are_inlined() -> None:

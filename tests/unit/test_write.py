@@ -45,7 +45,7 @@ def test_an_unread_file_is_safe(context: PlainContext, tmp_path: Path) -> None:
     read(context, "a")
     output = write(context, "a", "new\n")
     assert (tmp_path / "a").read_bytes() == b"new\n"
-    assert output.text == "rewrote a, 1 lines (+1 -1)"
+    assert output.text == "rewrote a, 1 line (+1 -1)"
     write(context, "a", "newer\n")
     assert (tmp_path / "a").read_bytes() == b"newer\n"
 

@@ -1,0 +1,31 @@
+"""Print the figures: ``python -m tests.benchmarks [NAME ...]``.
+
+Measured is the installed ``kimi`` beside the interpreter that runs this. Absolute times belong
+here and in no test; compare them by the first lines, which say how fast the machine is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from tests.benchmarks.figures import FIGURES, program
+from tests.benchmarks.rig import place
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[[], *FIGURES], help="default: all")
+    names = parser.parse_args().names or list(FIGURES)
+    print(f"{program()}, Python {sys.version.split()[0]}\n")
+    print(f"| {'figure':42} | {'measured':42} | {'target':8} |")
+    print(f"|{'-' * 44}|{'-' * 44}|{'-' * 10}|")
+    folder, where = place()
+    with folder:
+        for name in names:
+            for row in FIGURES[name](where):
+                print(f"| {row.what:42} | {row.value:42} | {row.target:8} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
