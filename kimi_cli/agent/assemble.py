@@ -37,7 +37,7 @@ from kimi_cli.store.log import Log, MemoryLog, SessionLog
 from kimi_cli.tools.registry import default_tools
 from kimi_cli.version import VERSION
 from kimi_cli.workspace.launch import Helper
-from kimi_cli.workspace.place import LocalWorkspace, command_environment
+from kimi_cli.workspace.place import LocalWorkspace
 from kimi_cli.workspace.processes import ProcessRunner
 from kimi_cli.workspace.roots import project_root
 
@@ -102,7 +102,8 @@ class Setup:
 @dataclass(frozen=True, slots=True)
 class Opened:
     """A session ready to run. ``secrets`` must never be written anywhere; ``warnings`` are for
-    the user; ``kept``: the session is stored; ``media``: the kinds the model takes."""
+    the user; ``kept``: the session is stored; ``media``: the kinds the model takes; ``events``:
+    what was recorded to open it, before anybody could listen."""
 
     session: Session
     settings: Settings
@@ -110,6 +111,7 @@ class Opened:
     secrets: Sequence[str]
     kept: bool
     media: frozenset[str]
+    events: Sequence[Event] = ()
 
 
 async def open_session(setup: Setup) -> Opened:
@@ -204,20 +206,26 @@ async def _build(
         on_ask=setup.on_ask or settings.headless.on_ask,
     )
     try:
+        opening: list[Event]
         if history and begun:
-            _resume(session, workspace, history, model, thinking, cwd)
+            opening = _resume(session, workspace, history, model, thinking, cwd)
         else:
             prompt = setup.system_prompt or system_prompt(workspace)
-            session.record(_started(prompt, tools, cwd, provider.model, thinking))
+            opening = [_started(prompt, tools, cwd, provider.model, thinking)]
+        for event in opening:
+            session.record(event)
     except StoreError as error:
         raise SetupError(str(error), StopReason.STORE_FAILED) from None
     key = settings.endpoint.api_key.get_secret_value()
-    return Opened(session, settings, warnings, [key] if key else [], keep, media)
+    return Opened(session, settings, warnings, [key] if key else [], keep, media, opening)
 
 
 def _workspace(setup: Setup, settings: Settings, cwd: Path, log: Log) -> LocalWorkspace:
+    # The runner drops our usual key variables; this one only the settings know.
+    named = settings.endpoint.api_key_env
+    env = {name: value for name, value in setup.env.items() if name != named}
     try:
-        runner = ProcessRunner(log.outputs, env=command_environment(setup.env), helper=setup.helper)
+        runner = ProcessRunner(log.outputs, env=env, helper=setup.helper)
     except OSError as error:
         raise SetupError(f"no process can be started: {error}", StopReason.INTERNAL) from None
     more = [Path(folder) for folder in settings.workspace.add_dirs]
@@ -291,13 +299,15 @@ def _resume(
     model: str,
     thinking: str,
     cwd: Path,
-) -> None:
+) -> list[Event]:
+    """Bring back the state of a stored session; returns the events that say so."""
     events: Sequence[Event] = history.events
     session.restore(events)
     workspace.files.restore(
         touch for event in events if isinstance(event, ToolResult) for touch in event.files
     )
-    session.record(SessionResumed(program=PROGRAM, cwd=str(cwd)))
     before = [e for e in events if isinstance(e, SessionStarted | ModelChanged)][-1]
+    opening: list[Event] = [SessionResumed(program=PROGRAM, cwd=str(cwd))]
     if (before.model, before.thinking) != (model, thinking):
-        session.record(ModelChanged(model=model, thinking=thinking))
+        opening.append(ModelChanged(model=model, thinking=thinking))
+    return opening

@@ -93,6 +93,7 @@ def start(options: Options) -> int:
             heartbeat=opened.settings.headless.heartbeat,
             keep_session=opened.kept,
             model=opened.session.provider.model,
+            opening=opened.events,
         )
         return await run(opened.session, job, lambda reason: EXIT_CODES[reason])
 

@@ -104,6 +104,6 @@ class _StandIn(ModuleType):
 
     def __dir__(self) -> list[str]:
         pending = self.__dict__.get(_PENDING)
-        if pending is not None:
-            pending.run(self)
+        if pending is not None and pending.run(self):
+            return dir(self)
         return sorted(self.__dict__)

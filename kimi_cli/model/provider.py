@@ -30,6 +30,7 @@ from kimi_cli.protocol.tools import ToolSchema
 
 if TYPE_CHECKING:
     import httpx2
+    from openai import AsyncOpenAI
 
 _LIST_SECONDS = 10.0
 _SHOWN_MODELS = 20
@@ -155,12 +156,14 @@ class ChatProvider:
         assembler = Assembler(
             frozenset(tool.name for tool in request.tools), _calls_before(request.messages)
         )
-        watch = Watch(self._timeouts, request.new_tokens)
         reader: Reader | None = None
         failed: ModelError | None = None
         try:
+            client = await self.endpoint.connection.client()
+            # The clock starts when the request does: preparing the client is our own time.
+            watch = Watch(self._timeouts, request.new_tokens)
             async with AsyncExitStack() as stack:
-                response = await self._send(request, watch)
+                response = await self._send(client, request, watch)
                 # The connection of a stream that was left in the middle must not survive it.
                 stack.push_async_callback(_close, response)
                 reader = Reader(response.aiter_bytes(), watch)
@@ -183,12 +186,13 @@ class ChatProvider:
             failed = replace(failed, message=failed.message + await self._alternatives())
         yield Failed(failed)
 
-    async def _send(self, request: ModelRequest, watch: Watch) -> httpx2.Response:
+    async def _send(
+        self, client: AsyncOpenAI, request: ModelRequest, watch: Watch
+    ) -> httpx2.Response:
+        import httpx2
+
         try:
             async with asyncio.timeout_at(watch.limit()):
-                client = await self.endpoint.connection.client()
-                import httpx2
-
                 return await client.post(
                     "/chat/completions",
                     cast_to=httpx2.Response,

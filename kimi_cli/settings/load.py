@@ -23,9 +23,9 @@ from kimi_cli.settings.layers import (
 )
 from kimi_cli.settings.schema import Budget, Settings
 
+BASE_URL: Key = ("endpoint", "base_url")
 ADD_DIRS: Key = ("workspace", "add_dirs")
 SHARED_KEY_VARIABLE = "MOONSHOT_API_KEY"
-MOONSHOT_DOMAINS = ("moonshot.ai", "moonshot.cn", "kimi.com")
 HARMLESS: frozenset[Key] = frozenset(
     {
         ("model",),
@@ -180,23 +180,20 @@ def _shared_key(
     env: Mapping[str, str],
     warnings: list[str],
 ) -> None:
-    """Take the key from MOONSHOT_API_KEY, which other programs use too: only for Moonshot's own
-    hosts, so that it never travels to an endpoint that it was not made for."""
-    from urllib.parse import urlsplit
-
+    """Take the key from MOONSHOT_API_KEY, which other programs use too: a project's file, trusted
+    as it may be, doesn't get to say where it travels."""
     key = env.get(SHARED_KEY_VARIABLE, "").strip()
     known = sources.get(API_KEY)
     if not key or (known and known.kind in ("environment", "flag")):
         return
-    url = values.get(("endpoint", "base_url"), Settings().endpoint.base_url)
-    host = urlsplit(url).hostname or ""
-    if any(host == domain or host.endswith(f".{domain}") for domain in MOONSHOT_DOMAINS):
+    address = sources.get(BASE_URL)
+    if address is None or address.kind != "project":
         values[API_KEY] = _valid_key(key, SHARED_KEY_VARIABLE)
         sources[API_KEY] = Source("environment", SHARED_KEY_VARIABLE)
-    elif not known and host not in ("localhost", "127.0.0.1", "::1"):
+    elif not known:
         warnings.append(
-            f"{SHARED_KEY_VARIABLE} is not sent to {host}, only to Moonshot's own hosts: "
-            "set KIMI_API_KEY for this endpoint"
+            f"{SHARED_KEY_VARIABLE} is not sent to the endpoint that the project's settings name "
+            f"({address}): set KIMI_API_KEY for it"
         )
 
 

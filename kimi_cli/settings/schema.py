@@ -75,10 +75,10 @@ class Sampling(Section):
 
 
 class Budget(Section):
-    """Limits of a turn; None: no limit. ``max_cost`` is in the currency of the model's price,
+    """Limits of a run; None: no limit. ``max_cost`` is in the currency of the model's price,
     ``timeout`` in seconds, ``warn_at`` a share of each limit."""
 
-    max_steps: Count = 500
+    max_steps: Count = 1000
     max_tokens: Count | None = None
     max_cost: Annotated[float, Field(gt=0)] | None = None
     timeout: Seconds | None = None
@@ -102,7 +102,7 @@ class Retry(Section):
     attempts: Count = 6
     base_seconds: Annotated[float, Field(ge=0)] = 1.0
     cap_seconds: Annotated[float, Field(ge=0)] = 60.0
-    overload_minutes: Annotated[float, Field(ge=0)] = 10.0
+    overload_minutes: Annotated[float, Field(ge=0)] = 20.0
 
 
 class Price(Section):
@@ -123,16 +123,14 @@ class ModelEntry(Section):
     thinking: Literal["none", "switch", "always"] | None = None
     efforts: Names | None = None
     media: Annotated[tuple[Literal["image", "video"], ...], Field(strict=False)] | None = None
-    tokenizer: Name | None = None
 
 
 class Shell(Section):
     """Commands run for the model. ``timeout`` and ``max_timeout`` (the most the model may ask
-    for) in seconds; ``output_limit_bytes`` is what the model sees of an output."""
+    for) in seconds."""
 
     timeout: Seconds = 120.0
     max_timeout: Seconds = 600.0
-    output_limit_bytes: Annotated[int, Field(ge=1000)] = 30_000
 
 
 class Headless(Section):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from kimi_cli.workspace.files import WorkspaceFiles
 from kimi_cli.workspace.processes import ProcessRunner
 from kimi_cli.workspace.roots import project_root
-
-OWN_KEYS = ("KIMI_API_KEY", "MOONSHOT_API_KEY")
 
 
 class LocalWorkspace:
@@ -54,8 +52,3 @@ class LocalWorkspace:
         ]
         await self.processes.close()
         return left
-
-
-def command_environment(env: Mapping[str, str]) -> dict[str, str]:
-    """The environment of commands: ours, without our own keys."""
-    return {name: value for name, value in env.items() if name not in OWN_KEYS}

@@ -183,7 +183,7 @@ def _dumps(value: Any) -> str:
 def _tokenizer() -> tuple[Callable[[str], int], str]:
     """A counter of tokens: o200k by the package bpe-openai, else our own estimate."""
     try:
-        import bpe_openai  # type: ignore[import-not-found,unused-ignore]
+        import bpe_openai  # type: ignore[import-not-found,import-untyped,unused-ignore]
     except ImportError:
         return estimate, "estimated"
     encoding = bpe_openai.get_encoding("o200k_base")

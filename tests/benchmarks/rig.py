@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -188,13 +189,13 @@ def place() -> tuple[tempfile.TemporaryDirectory[str], Place]:
 
 def overheads(chats: Sequence[Mapping[str, Any]]) -> list[float]:
     """Milliseconds from the end of each answer to the arrival of the next request."""
-    pairs = zip(chats, chats[1:], strict=False)
+    pairs = pairwise(chats)
     return [(after["arrived_ns"] - before["answered_ns"]) / 1e6 for before, after in pairs]
 
 
 def extends(chats: Sequence[Mapping[str, Any]]) -> float:
     """The share of bytes of all requests that the next one begins with, but for the two bytes
     that close the list of messages and the body."""
-    pairs = list(zip(chats, chats[1:], strict=False))
+    pairs = list(pairwise(chats))
     kept = sum(min(after["shared_prefix"], one["body_bytes"] - 2) for one, after in pairs)
     return float(kept / sum(one["body_bytes"] - 2 for one, _ in pairs))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.support.program import Kimi
 from tests.support.server import ScriptedServer
 

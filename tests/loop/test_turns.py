@@ -9,10 +9,10 @@ from pathlib import Path
 from kimi_cli.agent.loop import ANSWER_PLEASE, CONTINUE
 from kimi_cli.agent.repeats import STOP_AT
 from kimi_cli.protocol.events import (
+    DURABLE,
     AssistantMessage,
     BudgetWarning,
     Event,
-    RetryScheduled,
     StepStarted,
     TextDelta,
     ToolResult,
@@ -62,8 +62,7 @@ def test_every_begin_has_its_end_and_sequence_numbers_count(stage: StageMaker) -
             assert len(s.of(TurnStarted)) == len(s.of(TurnEnded)) == 2
             assert len(s.of(StepStarted)) == len(s.of(AssistantMessage)) == 3
             assert len(s.of(ToolStarted)) == len(s.of(ToolResult)) == 1
-            live = (TextDelta, StepStarted, RetryScheduled)
-            durable = [e for e in s.events if "delta" not in e.type and not isinstance(e, live)]
+            durable = [e for e in s.events if isinstance(e, DURABLE)]
             assert [e.seq for e in durable] == list(range(2, len(durable) + 2))
             assert all(e.parent == e.seq - 1 for e in durable)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -108,21 +109,16 @@ class Running:
 
     def kill(self) -> None:
         """End the process group at once."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait()
         for thread in self._threads:
             thread.join(5)
 
     def _feed(self, data: bytes) -> None:
         assert self.process.stdin is not None
-        try:
-            with self.process.stdin as stdin:
-                stdin.write(data)
-        except OSError:
-            pass
+        with contextlib.suppress(OSError), self.process.stdin as stdin:
+            stdin.write(data)
 
 
 class Kimi:

@@ -237,8 +237,8 @@ def _turns(draw: st.DrawFn) -> list[Message]:
     for _ in range(draw(st.integers(0, 4))):
         ids = draw(st.lists(st.sampled_from(["a", "b", "functions.shell:1"]), unique=True))
         calls = [call(id, draw(_NAMES)) for id in ids]
-        said = [ThinkingPart(text=draw(_TEXTS)), text(draw(_TEXTS))]
-        turns.append(AssistantTurn((*said, *calls)))
+        thought, said = ThinkingPart(text=draw(_TEXTS)), text(draw(_TEXTS))
+        turns.append(AssistantTurn((thought, said, *calls)))
         turns += [ToolTurn(id, "shell", tuple(draw(_PARTS))) for id in draw(st.permutations(ids))]
     return turns
 

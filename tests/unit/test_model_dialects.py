@@ -294,9 +294,9 @@ def test_prices_name_their_source() -> None:
         for price in row.prices:
             assert price.source and price.date
             assert 0 < price.cached_input < price.input < price.output
-    price = lookup("kimi-k3").price("USD")
-    assert price is not None
-    assert (price.input, price.cached_input, price.output) == (3.0, 0.3, 15.0)
+    k3 = lookup("kimi-k3").price("USD")
+    assert k3 is not None
+    assert (k3.input, k3.cached_input, k3.output) == (3.0, 0.3, 15.0)
     assert lookup("kimi-for-coding").price("USD") is None
 
 

@@ -1,7 +1,7 @@
 """When a request is tried again."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
@@ -27,7 +27,7 @@ def error(kind: ErrorClass, retry_after: float | None = None) -> ModelError:
 
 
 def waits(kind: ErrorClass, chance: float = 1.0) -> list[float]:
-    found = []
+    found: list[float] = []
     while (wait := delay(POLICY, error(kind), len(found) + 1, chance)) is not None:
         found.append(wait)
     return found
@@ -87,7 +87,7 @@ class Scripted:
 
     model = "scripted"
 
-    def __init__(self, *answers: list[ModelEvent]) -> None:
+    def __init__(self, *answers: Sequence[ModelEvent]) -> None:
         self.answers = list(answers)
         self.asked = 0
         self.closed = 0

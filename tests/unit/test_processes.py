@@ -91,6 +91,30 @@ def marked(mark: str) -> list[str]:
     return found
 
 
+def below(root: int) -> set[int]:
+    """The descendants of a process, supervisors and processes that wait for a command included."""
+    parents = {}
+    for folder in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if folder.name.isdigit():
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+                parents[int(folder.name)] = int(fields[1])
+    found = {root}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+def states(mark: str) -> list[str]:
+    """/proc/PID/status of every process with the mark."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if folder.name.isdigit() and mark.encode() in (folder / "environ").read_bytes():
+                found.append((folder / "status").read_text())
+    return found
+
+
 async def until(condition: Callable[[], bool]) -> None:
     """Poll until the condition holds; the deadline only ends a hang."""
     deadline = time.monotonic() + HANG
@@ -105,8 +129,10 @@ async def boxed(folder: Path, *, groups: bool = False, limit: int = 1 << 30) -> 
     try:
         yield box
     finally:
+        family = below(box.helper)
         await box.runner.close(0.1, HANG)
     assert box.left() == []
+    await until(lambda: not any(Path(f"/proc/{pid}/fd/0").exists() for pid in family))
 
 
 def python(folder: Path, source: str) -> str:
@@ -289,6 +315,30 @@ def test_term_is_heard_before_kill(tmp_path: Path) -> None:
             result = await task.stop(HANG)
             assert (result.code, result.reason) == (None, "stopped")
             assert task.output_path.read_text() == "up\nbye\n"
+
+    asyncio.run(main())
+
+
+def test_a_halted_command_hears_term_too(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with boxed(tmp_path) as box:
+            task = await box.start("kill -STOP $$; echo never")
+            halted = "State:\tT"
+            await until(lambda: any(halted in state for state in states(box.mark)))
+            assert (await task.stop(HANG)).signal == signal.SIGTERM
+
+    asyncio.run(main())
+
+
+def test_supervisors_hold_nothing_of_each_other(tmp_path: Path) -> None:
+    """A copy of a pipe would keep its reader from seeing that the other end is gone."""
+
+    async def main() -> None:
+        async with boxed(tmp_path) as box:
+            tasks = [await box.start("echo $PPID; sleep 1000") for _ in range(5)]
+            await until(lambda: all(task.output_path.stat().st_size for task in tasks))
+            counts = {len(os.listdir(f"/proc/{int(t.output_path.read_text())}/fd")) for t in tasks}
+            assert len(counts) == 1
 
     asyncio.run(main())
 
@@ -490,10 +540,11 @@ def test_output_limit_stops_the_command(tmp_path: Path) -> None:
             assert task.result is not None
             assert (task.result.code, task.result.reason) == (None, "output limit")
             assert box.left() == []
-            task = await box.done("yes &")
+            task = await box.done("mkfifo go; (cat go; exec yes) &")
+            (tmp_path / "go").write_text("")
+            await until(lambda: task.over)
             assert task.result is not None
             assert task.result.code == 0
-            await until(lambda: task.over)
 
     asyncio.run(main())
 

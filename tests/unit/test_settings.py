@@ -70,10 +70,8 @@ SAMPLES: dict[str, Any] = {
     "models.NAME.thinking": "none",
     "models.NAME.efforts": ["low"],
     "models.NAME.media": ["image"],
-    "models.NAME.tokenizer": "/x",
     "shell.timeout": 1,
     "shell.max_timeout": 200,
-    "shell.output_limit_bytes": 1000,
     "headless.on_ask": "fail",
     "headless.heartbeat": 5,
     "workspace.add_dirs": ["/"],
@@ -391,7 +389,7 @@ def test_an_untrusted_project_sets_harmless_keys_only(place: Place, key: str, va
 
 @pytest.mark.parametrize(
     ("mine", "theirs", "in_force"),
-    [(None, 501, 500), (None, 500, 500), (10, 11, 10), (10, 9, 9), (1000, 999, 999)],
+    [(None, 1001, 1000), (None, 500, 500), (10, 11, 10), (10, 9, 9), (1000, 999, 999)],
 )
 def test_an_untrusted_project_can_only_lower_a_limit(
     place: Place, mine: int | None, theirs: int, in_force: int
@@ -557,23 +555,20 @@ def test_a_named_variable_that_is_not_set_is_a_warning(place: Place) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("url", "sent", "warned"),
-    [
-        ("https://api.moonshot.cn/v1", True, False),
-        ("https://api.kimi.com/coding/v1", True, False),
-        ("https://moonshot.ai.evil.example/v1", False, True),
-        ("https://notmoonshot.ai/v1", False, True),
-        ("http://localhost:8000/v1", False, False),
-    ],
-)
-def test_the_shared_key_goes_to_moonshot_only(
-    place: Place, url: str, sent: bool, warned: bool
+def test_the_shared_key_goes_where_the_user_says_but_not_where_a_project_says(
+    place: Place,
 ) -> None:
-    place.env |= {"MOONSHOT_API_KEY": SECRET, "KIMI_BASE_URL": url}
-    loaded = place.load()
-    assert (loaded.settings.endpoint.api_key.get_secret_value() == SECRET) is sent
-    assert bool(loaded.warnings) is warned
+    place.env["MOONSHOT_API_KEY"] = SECRET
+    url = "https://elsewhere.example/v1"
+    place.project_file.write_text(f"endpoint.base_url = '{url}'")
+    loaded = place.load(trusted=True)
+    assert loaded.settings.endpoint.base_url == url
+    assert loaded.settings.endpoint.api_key.get_secret_value() == ""
+    assert "MOONSHOT_API_KEY is not sent" in loaded.warnings[0]
+    place.env["KIMI_BASE_URL"] = url
+    loaded = place.load(trusted=True)
+    assert loaded.settings.endpoint.api_key.get_secret_value() == SECRET
+    assert loaded.warnings == []
 
 
 def test_secrets_are_in_no_representation(place: Place) -> None:

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from kimi_cli.agent import Session, StopReason
@@ -20,7 +20,6 @@ from kimi_cli.frontends.headless.progress import Progress, say
 from kimi_cli.frontends.headless.result import Tally
 from kimi_cli.frontends.headless.writer import Writer
 from kimi_cli.protocol.events import Event
-from kimi_cli.protocol.messages import ContentPart
 from kimi_cli.protocol.operations import Say
 from kimi_cli.store.events_file import encode_event
 
@@ -30,7 +29,8 @@ DRAIN_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a headless run is asked to do. ``message`` None: operations come over stdin."""
+    """What a headless run is asked to do. ``message`` None: operations come over stdin.
+    ``opening``: the events recorded before the run could listen."""
 
     message: Say | None
     output: OutputFormat = "text"
@@ -40,7 +40,7 @@ class Job:
     heartbeat: float = 30.0
     keep_session: bool = True
     model: str = ""
-    parts: Sequence[ContentPart] = field(default_factory=tuple)
+    opening: Sequence[Event] = ()
 
 
 async def run(session: Session, job: Job, exit_code: Callable[[StopReason], int]) -> int:
@@ -58,6 +58,8 @@ async def run(session: Session, job: Job, exit_code: Callable[[StopReason], int]
     session.subscribe(tally)
     session.subscribe(progress)
     if job.output == "stream-json":
+        for event in job.opening:
+            writer.write(line_of(event))
         session.subscribe(lambda event: writer.write(line_of(event)))
     killed = _obey_signals(session)
     beat = asyncio.create_task(progress.beat(job.heartbeat))
