@@ -78,6 +78,10 @@ class Host(Journal, Protocol):
         """The messages typed since the last call, for delivery now."""
         ...
 
+    def take_news(self) -> list[str]:
+        """What happened beside the turn that the model should hear of."""
+        ...
+
     def stop_for(self, error: ModelError) -> StopTurn:
         """How a request that failed for good ends the turn."""
         ...
@@ -112,6 +116,8 @@ class Turn:
                 empty, kept = 0, ""
                 self.answer = text or self.answer
                 await self._run_calls(calls, cut=reply.finish_reason == "length")
+                for news in self.host.take_news():
+                    self._tell(news)
                 self._deliver_steering()
             elif reply.lost:
                 self._tell(GARBLED_CALL)

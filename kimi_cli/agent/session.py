@@ -91,6 +91,7 @@ class Session:
         self._listeners: list[Callable[[Event], None]] = []
         self._queue: asyncio.Queue[Say] = asyncio.Queue()
         self._steering: list[str] = []
+        self._known_ends: set[str] = set()
         self._questions: dict[str, asyncio.Future[Answer]] = {}
         self._running: asyncio.Task[TurnEnded] | None = None
         self._interrupted: StopReason | None = None
@@ -189,8 +190,8 @@ class Session:
         except StoreError:
             self._at.seq -= 1
             raise
-        if isinstance(event, ToolResult) and event.status == "denied":
-            self._note_denial(event)
+        if isinstance(event, ToolResult):
+            self._note(event)
         mended = self._project(event)
         self._publish(event)
         for repair in mended:
@@ -222,6 +223,17 @@ class Session:
         messages, self._steering = self._steering, []
         return messages
 
+    def take_news(self) -> list[str]:
+        """Background tasks that ended without the model having seen it."""
+        news = []
+        for task in self.workspace.processes.tasks():
+            if task.result is not None and task.id not in self._known_ends:
+                self._known_ends.add(task.id)
+                code = task.result.code
+                how = "was killed" if code is None else f"ended with exit status {code}"
+                news.append(f"Background task {task.id} {how} after {task.seconds:.0f} s.")
+        return news
+
     def stop_for(self, error: ModelError) -> StopTurn:
         remedy = REMEDIES[error.kind]
         return StopTurn(remedy.stop, f"{error.message.rstrip('.')}. {remedy.advice}")
@@ -239,6 +251,7 @@ class Session:
             )
         )
         if self._on_ask == "fail":
+            self.record(QuestionAnswered(question_id=question, answer="no", by="policy"))
             raise StopTurn(StopReason.QUESTION, f"{text}: {reason}")
         if self._on_ask == "deny":
             self.record(QuestionAnswered(question_id=question, answer="no", by="policy"))
@@ -246,7 +259,11 @@ class Session:
                 f"Denied: {reason}, and nobody is there to ask. Do not try the same by other "
                 "means; do what can be done without it and say what could not."
             )
-        answer = await self._wait_for_answer(question)
+        try:
+            answer = await self._wait_for_answer(question)
+        except asyncio.CancelledError:
+            self.record(QuestionAnswered(question_id=question, answer="no", by="policy"))
+            raise
         self.record(
             QuestionAnswered(question_id=question, answer=answer.answer, comment=answer.comment)
         )
@@ -331,9 +348,12 @@ class Session:
         for listener in self._listeners:
             listener(event)
 
-    def _note_denial(self, event: ToolResult) -> None:
-        text = "".join(p.text for p in event.parts if isinstance(p, TextPart))
-        self.denials.append({"tool": event.name, "summary": event.summary, "reason": text})
+    def _note(self, event: ToolResult) -> None:
+        if event.status == "denied":
+            text = "".join(p.text for p in event.parts if isinstance(p, TextPart))
+            self.denials.append({"tool": event.name, "summary": event.summary, "reason": text})
+        if event.data.get("task") and event.data.get("exit_code") is not None:
+            self._known_ends.add(str(event.data["task"]))
 
 
 def _parts(say: Say) -> list[ContentPart]:

@@ -260,3 +260,21 @@ def test_a_tool_that_breaks_is_reported_and_the_turn_goes_on(stage: StageMaker) 
             assert "pfad" in words(s.of(ToolResult)[2])
 
     run(scene())
+
+
+def test_the_end_of_a_background_task_is_told_once(stage: StageMaker) -> None:
+    async def scene() -> None:
+        script = [
+            tool_calls([("shell", {"command": "sleep 0.5; exit 3", "background": True})]),
+            tool_calls([("shell", {"command": "sleep 1"})]),
+            tool_calls([("shell", {"command": "true"})]),
+            text("done"),
+        ]
+        async with stage(script, yolo=True) as s:
+            await s.session.run_turn("go")
+            told = [words(e) for e in s.of(UserMessage) if e.origin == "program"]
+            assert len(told) == 1
+            assert "ended with exit status 3" in told[0]
+            assert s.sent(2)[-1]["content"] == told[0]
+
+    run(scene())
