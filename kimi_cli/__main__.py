@@ -11,20 +11,48 @@ def main() -> None:
 
     Threads that hang in a slow file system, or a TLS context being built, are not waited for.
     """
+    _keep_standard_descriptors()
     if sys.argv[1:] in (["--version"], ["-v"]):
         from kimi_cli.version import VERSION
 
         print(f"kimi {VERSION}")
         return
+    _obey_signals()
     from kimi_cli.cli.app import run
 
     code = run(sys.argv[1:])
     for stream in (sys.stdout, sys.stderr):
         try:
-            stream.flush()
+            if stream is not None:
+                stream.flush()
         except (OSError, ValueError):
             code = code or 74
     os._exit(code)
+
+
+def _obey_signals() -> None:
+    """End with the right code while there is no event loop yet that would obey: during imports, and
+    while stdin or the endpoint is waited for."""
+    import signal
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name)
+        # Under nohup a hang-up is to be ignored, and so is SIGINT in a script's background.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, end)
+
+
+def _keep_standard_descriptors() -> None:
+    """Put something on descriptors 0 to 2 where the caller closed them: the next socket would take
+    the number, and be read as stdin or written to as stdout. Writing fails as on a closed one."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,6 @@ from kimi_cli.protocol.tools import Intent, Params, ToolContext, ToolError, Tool
 from kimi_cli.protocol.workspace import ProcessResult, Task, Workspace
 from kimi_cli.tools.shell_output import Excerpt, LiveTail, clean, excerpt
 
-TIMEOUT = 120.0
-MAX_TIMEOUT = 600.0
 # Long enough to see a background command fail at once: not found, port in use.
 _FIRST_LOOK = 0.3
 _TICK = 0.1
@@ -31,7 +29,7 @@ class ShellParams(Params):
     command: str = ""
     cwd: str = Field("", description="Folder to run in, default the root")
     timeout: float = Field(
-        0, description="Seconds to wait: default 120 for a command, 0 for a task; at most 600"
+        0, description="Seconds to wait for the end; default 2 minutes for a command, 0 for a task"
     )
     background: bool = Field(False, description="Return at once, for servers and watchers")
     task: str = Field("", description="Instead of command: id of a background task to look at")
@@ -39,9 +37,16 @@ class ShellParams(Params):
 
 
 class ShellTool:
+    """``timeout`` is how many seconds a command gets in the foreground when the model does not
+    say, ``max_timeout`` the most it may ask for."""
+
     name = "shell"
     params = ShellParams
     read_only = False
+
+    def __init__(self, timeout: float = 120.0, max_timeout: float = 600.0) -> None:
+        self._timeout = timeout
+        self._max_timeout = max_timeout
 
     @property
     def description(self) -> str:
@@ -63,12 +68,13 @@ class ShellTool:
                 "Give either command, to run one, or task, to look at a background task "
                 "(with stop=true to end it)."
             )
+        asked = min(params.timeout, self._max_timeout) if params.timeout > 0 else 0.0
         if params.task:
-            return await _look_at(params, context)
-        return await _run_command(params, context)
+            return await _look_at(params, asked, context)
+        return await _run_command(params, asked or self._timeout, context)
 
 
-async def _run_command(params: ShellParams, context: ToolContext) -> ToolOutput:
+async def _run_command(params: ShellParams, timeout: float, context: ToolContext) -> ToolOutput:
     workspace = context.workspace
     cwd = workspace.files.resolve(params.cwd) if params.cwd else workspace.root
     try:
@@ -76,7 +82,7 @@ async def _run_command(params: ShellParams, context: ToolContext) -> ToolOutput:
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         raise ToolError(f"The command was not started: {error.strerror or error}{where}") from None
-    wait = _FIRST_LOOK if params.background else _seconds(params.timeout, TIMEOUT)
+    wait = _FIRST_LOOK if params.background else timeout
     try:
         result = await _follow(task, wait, context)
     except asyncio.CancelledError:
@@ -95,7 +101,7 @@ async def _run_command(params: ShellParams, context: ToolContext) -> ToolOutput:
     return await _running(task, note)
 
 
-async def _look_at(params: ShellParams, context: ToolContext) -> ToolOutput:
+async def _look_at(params: ShellParams, patience: float, context: ToolContext) -> ToolOutput:
     processes = context.workspace.processes
     task = processes.task(params.task)
     if task is None:
@@ -112,14 +118,10 @@ async def _look_at(params: ShellParams, context: ToolContext) -> ToolOutput:
             data=output.data,
             output_path=output.output_path,
         )
-    ended = await task.wait(_seconds(params.timeout, 0.0))
+    ended = await task.wait(patience)
     if ended is not None:
         return await _ended(task, ended)
     return await _running(task, f"[task {task.id} still runs, {task.seconds:.0f} s so far]")
-
-
-def _seconds(asked: float, default: float) -> float:
-    return min(asked, MAX_TIMEOUT) if asked > 0 else default
 
 
 async def _follow(task: Task, timeout: float, context: ToolContext) -> ProcessResult | None:
@@ -177,7 +179,7 @@ async def _ended(task: Task, result: ProcessResult) -> ToolOutput:
         text += f"[Left running as task {task.id}, stop=true ends it: {clean(shown)}{more}]\n"
     return ToolOutput(
         text,
-        display=f"{outcome}, {result.seconds:.1f} s" if outcome else f"{result.seconds:.1f} s",
+        display=outcome,
         failed=result.code != 0,
         data={
             "exit_code": result.code,

@@ -9,9 +9,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-HEAD = 7_500
-TAIL = 15_000
-"""Bytes of UTF-8 for the model, about 7k tokens; more of the end, where errors stand."""
+HEAD = 5_000
+TAIL = 10_000
+"""Bytes of UTF-8 for the model: at most 8k tokens also of digits, which take about two bytes a
+token; more of the end, where errors stand."""
 
 _WINDOW = 1 << 20
 _COUNTED = 1 << 28

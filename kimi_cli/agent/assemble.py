@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,11 +10,11 @@ from pathlib import Path
 from typing import Literal
 
 from kimi_cli.agent.budget import Budget, Limits
-from kimi_cli.agent.model_config import model_config, price_of
+from kimi_cli.agent.model_config import missing_key, model_config, price_of
 from kimi_cli.agent.prompt import system_prompt
 from kimi_cli.agent.session import Session
 from kimi_cli.agent.toolbox import Toolbox
-from kimi_cli.model.build import build_provider
+from kimi_cli.model.build import build_endpoint, build_provider
 from kimi_cli.model.catalogue import Price
 from kimi_cli.model.endpoint import detect
 from kimi_cli.model.errors import ConfigError
@@ -42,6 +43,7 @@ from kimi_cli.workspace.processes import ProcessRunner
 from kimi_cli.workspace.roots import project_root
 
 PROTECTED = (".git", ".kimi")
+READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 PROGRAM = f"kimi {VERSION}"
 
 
@@ -59,8 +61,9 @@ class Setup:
     """What a session is made of; only ``from_env`` takes anything from the process's own state.
 
     ``flags`` are settings by dotted key and win over every other source. ``cwd`` None is the
-    process's working directory, or that of a resumed session. ``provider`` stands in for the
-    endpoint of the settings. ``on_ask`` "wait" leaves questions to the front end.
+    process's working directory, or that of a resumed session. ``media`` are the kinds that the
+    model has to take. ``provider`` stands in for the endpoint of the settings. ``on_ask`` "wait"
+    leaves questions to the front end.
     """
 
     env: Mapping[str, str]
@@ -74,6 +77,7 @@ class Setup:
     keep: bool = True
     resume: str | None = None
     continue_last: bool = False
+    media: frozenset[str] = frozenset()
     provider: Provider | None = None
     helper: Helper | None = None
 
@@ -119,11 +123,23 @@ async def open_session(setup: Setup) -> Opened:
 
     Raises SettingsError for the settings, SetupError for everything else that is in the way.
     """
-    cwd = (setup.cwd or Path(os.getcwd())).resolve()
+    try:
+        cwd = (setup.cwd or Path(os.getcwd())).resolve()
+    except FileNotFoundError:
+        raise SetupError("the working directory no longer exists") from None
     loaded = _load(setup, cwd)
+    if setup.provider is None and (problem := missing_key(loaded.settings)):
+        raise SetupError(problem, StopReason.AUTHENTICATION)
     keep = setup.keep and loaded.settings.session.keep
     try:
-        log, history = _open_log(setup, project_root(cwd), keep)
+        try:
+            log, history = _open_log(setup, project_root(cwd), keep)
+        except StoreError as error:
+            if setup.resume or setup.continue_last or error.errno not in READ_ONLY:
+                raise
+            # Work that leaves no trace is better than none: a container's home is often read-only.
+            loaded.warnings.append(f"{error}; this session is not kept")
+            log, history, keep = MemoryLog(), None, False
     except SessionError as error:
         raise SetupError(str(error)) from None
     except StoreError as error:
@@ -131,7 +147,10 @@ async def open_session(setup: Setup) -> Opened:
     try:
         return await _build(setup, cwd, loaded, log, history, keep)
     except BaseException:
-        log.close()
+        if history is None:
+            log.discard()
+        else:
+            log.close()
         raise
 
 
@@ -177,6 +196,8 @@ async def _build(
     model, thinking = _model_of(settings, loaded, history)
     provider, price, media, doubt = await _provider(setup, settings, model, thinking, log.id)
     warnings += [doubt] if doubt else []
+    if blind := setup.media - media:
+        raise SetupError(f"{provider.model} takes no {' and no '.join(sorted(blind))}s")
     if settings.budget.max_cost is not None and price is None:
         raise SetupError(
             f"--max-cost needs a price, and none is known for {provider.model}: set "
@@ -188,7 +209,9 @@ async def _build(
         else WorkspaceOnly(workspace.folders, readable=[log.path], protected=PROTECTED)
     )
     toolbox = Toolbox(
-        default_tools(),
+        default_tools(
+            shell_timeout=settings.shell.timeout, shell_max_timeout=settings.shell.max_timeout
+        ),
         workspace=workspace,
         policy=policy,
         media_kinds=media,
@@ -245,8 +268,11 @@ async def _provider(
     if setup.provider is not None:
         return setup.provider, None, frozenset(), ""
     try:
-        config, error = await detect(model_config(settings, model, thinking, session))
-        client = build_provider(config)
+        config = model_config(settings, model, thinking, session)
+        endpoint = build_endpoint(config)
+        endpoint.connection.warm()
+        config, error = await detect(config, endpoint)
+        client = build_provider(config, endpoint)
     except ConfigError as problem:
         raise SetupError(str(problem)) from None
     doubt = f"taking the endpoint for {client.dialect.name}: {error.message}" if error else ""

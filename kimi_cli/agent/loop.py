@@ -36,6 +36,7 @@ from kimi_cli.protocol.provider import (
 from kimi_cli.protocol.provider import TextDelta as ModelText
 from kimi_cli.protocol.provider import ThinkingDelta as ModelThinking
 from kimi_cli.protocol.stops import StopReason
+from kimi_cli.store.errors import StoreError
 
 MAX_EMPTY_ANSWERS = 3
 MAX_CONTINUATIONS = 5
@@ -66,6 +67,10 @@ class Host(Journal, Protocol):
 
     def request(self) -> ModelRequest:
         """The next request, made of everything recorded so far."""
+        ...
+
+    def usage_ahead(self) -> Usage:
+        """What the input of the next request will use, as far as it is known."""
         ...
 
     def usage_of(self, reply: Completed) -> Usage:
@@ -146,24 +151,35 @@ class Turn:
     async def _step(self) -> Completed:
         host = self.host
         request = host.request()
-        self._guard_budget(request)
+        self._guard_budget()
         host.begin_step()
         self.steps += 1
         host.budget.start_step()
         host.show(StepStarted())
-        reply, usage = await _Listener(host).listen(request)
+        listener = _Listener(host)
+        try:
+            reply = await listener.listen(request)
+        except StoreError:
+            # What can't be kept can still be shown.
+            self.answer = listener.text or self.answer
+            raise
+        finally:
+            self._spend(listener.usage)
+        for warned in host.budget.warnings():
+            host.record(BudgetWarning(axis=warned.axis, used=warned.used, limit=warned.limit))
+        return reply
+
+    def _spend(self, usage: Usage) -> None:
+        host = self.host
         cost = cost_of(host.price, usage) if host.price else None
         self.usage = self.usage + usage
         if cost is not None:
             self.cost = (self.cost or 0.0) + cost
         host.budget.spend(usage, cost)
-        for warned in host.budget.warnings():
-            host.record(BudgetWarning(axis=warned.axis, used=warned.used, limit=warned.limit))
-        return reply
 
-    def _guard_budget(self, request: ModelRequest) -> None:
+    def _guard_budget(self) -> None:
         budget, price = self.host.budget, self.host.price
-        ahead = Usage(input_tokens=request.new_tokens)
+        ahead = self.host.usage_ahead()
         axis = budget.exceeded(ahead.input_tokens, cost_of(price, ahead) if price else 0.0)
         if axis:
             raise StopTurn(STOP_OF_AXIS[axis], f"the limit of {axis} is reached")
@@ -208,10 +224,11 @@ class _Listener:
         self._thinking: list[str] = []
         self._begun = time.monotonic()
         self._thought_until: float | None = None
+        self.usage = Usage()
 
-    async def listen(self, request: ModelRequest) -> tuple[Completed, Usage]:
-        """Record and return the answer and what it used. Raises StopTurn when the request failed
-        for good."""
+    async def listen(self, request: ModelRequest) -> Completed:
+        """Record and return the answer; ``usage`` is then what it used. Raises StopTurn when the
+        request failed for good."""
         host = self._host
         try:
             async for event in host.provider.stream(request):
@@ -227,10 +244,14 @@ class _Listener:
                         self._forget()
                         host.show(_retry(event))
                     case Completed():
-                        usage = host.usage_of(event)
-                        self._record(event, usage)
-                        return event, usage
-                    case Failed(error):
+                        self.usage = host.usage_of(event)
+                        self._record(event)
+                        return event
+                    case Failed(error, partial):
+                        if partial:
+                            # Cut off by the server, and paid for all the same.
+                            self.usage = host.usage_of(partial)
+                            self._keep_partial()
                         raise host.stop_for(error)
                     case _:
                         host.show(
@@ -243,20 +264,25 @@ class _Listener:
             raise
         raise StopTurn(StopReason.INTERNAL, "the model's stream ended without an end")
 
+    @property
+    def text(self) -> str:
+        """What was said so far."""
+        return "".join(self._text).strip()
+
     def _forget(self) -> None:
         self._text.clear()
         self._thinking.clear()
         self._begun = time.monotonic()
         self._thought_until = None
 
-    def _record(self, reply: Completed, usage: Usage) -> None:
+    def _record(self, reply: Completed) -> None:
         price = self._host.price
         self._host.record(
             AssistantMessage(
                 parts=list(reply.parts),
                 finish_reason=reply.finish_reason,
                 usage=reply.usage,
-                cost=cost_of(price, usage) if price else None,
+                cost=cost_of(price, self.usage) if price else None,
                 model=reply.model,
                 response_id=reply.response_id,
                 salvaged=reply.salvaged,
@@ -271,7 +297,14 @@ class _Listener:
         if self._text:
             parts.append(TextPart(text="".join(self._text)))
         if parts:
-            self._host.record(AssistantMessage(parts=parts, partial=True, **self._times()))
+            self._host.record(
+                AssistantMessage(
+                    parts=parts,
+                    usage=self.usage if self.usage.total_tokens else None,
+                    partial=True,
+                    **self._times(),
+                )
+            )
 
     def _times(self) -> dict[str, float]:
         thought = self._thought_until - self._begun if self._thought_until else 0.0

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 from kimi_cli.model.build import ModelClient, ModelConfig
 from kimi_cli.model.catalogue import ModelInfo, Price, Thinking, lookup
+from kimi_cli.model.dialects import recognised
 from kimi_cli.model.endpoint import price_at
 from kimi_cli.model.retry import Policy, Schedule
 from kimi_cli.model.wire import Timeouts
@@ -68,6 +70,22 @@ def price_of(settings: Settings, client: ModelClient) -> Price | None:
         output=own.output,
         source=own.source or "settings",
         date="",
+    )
+
+
+def missing_key(settings: Settings) -> str | None:
+    """What to tell a user without a key for a host that answers nobody without one; None when
+    there is a key, or the endpoint may need none."""
+    endpoint = settings.endpoint
+    named = any(name.lower() == "authorization" for name in endpoint.headers)
+    if endpoint.api_key.get_secret_value() or named or recognised(endpoint.base_url) is None:
+        return None
+    variable = endpoint.api_key_env
+    why = f" ({variable}, which endpoint.api_key_env names, is not set)" if variable else ""
+    return (
+        f"no API key for {urlsplit(endpoint.base_url).hostname}{why}: set KIMI_API_KEY, or keep it "
+        "with `kimi config set endpoint.api_key KEY`; for a server of your own give --base-url; "
+        "`kimi demo` needs no key"
     )
 
 

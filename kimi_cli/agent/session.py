@@ -209,6 +209,10 @@ class Session:
             tuple(self._projection.messages), self._tools, new_tokens=self._meter.new
         )
 
+    def usage_ahead(self) -> Usage:
+        whole = self._meter.total
+        return Usage(input_tokens=whole, cached_tokens=whole - self._meter.new)
+
     def usage_of(self, reply: Completed) -> Usage:
         if reply.usage is None:
             said = sum(estimate(part.model_dump_json()) for part in reply.parts)

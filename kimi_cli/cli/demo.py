@@ -11,13 +11,13 @@ from pathlib import Path
 PACE_SECONDS = 0.02
 
 
-def run_demo(*, keep: bool, pace: bool) -> int:
+def run_demo(*, keep: bool, pace: bool, recording: Path | None = None) -> int:
     """Run the demo in a temporary folder; returns the exit code, 0 only when the tests really
-    turned from red to green."""
+    turned from red to green. ``recording`` replaces the session that comes with the program."""
     from rich.console import Console
 
     from kimi_cli.agent import Setup, open_session
-    from kimi_cli.frontends.demo import RECORDING, command_environment, make_project, show
+    from kimi_cli.frontends.demo import RECORDING, environment, make_project, show
     from kimi_cli.protocol.events import UserMessage
     from kimi_cli.protocol.messages import TextPart
     from kimi_cli.store.events_file import read_events
@@ -28,12 +28,12 @@ def run_demo(*, keep: bool, pace: bool) -> int:
     try:
         try:
             root = make_project(folder)
-            env = command_environment(folder)
+            env = environment(folder)
         except Exception as error:
             # Whatever git or the disk has against it, the user needs the one line.
             print(f"kimi: the demo needs a temporary folder and git: {error}", file=sys.stderr)
             return 2
-        events = read_events(RECORDING).events
+        events = read_events(recording or RECORDING).events
         said = next(e for e in events if isinstance(e, UserMessage))
         prompt = "".join(p.text for p in said.parts if isinstance(p, TextPart))
         setup = Setup(

@@ -71,6 +71,7 @@ def start(options: Options) -> int:
             keep=options.keep_session,
             resume=options.resume,
             continue_last=options.continue_last,
+            media=frozenset({"image"}) if options.images else frozenset(),
             helper=helper,
         )
     except (UsageError, InputError) as error:
@@ -79,10 +80,7 @@ def start(options: Options) -> int:
     async def session_and_run() -> int:
         opened = await open_session(setup)
         for warning in opened.warnings:
-            print(f"kimi: {warning}", file=sys.stderr)
-        if options.images and "image" not in opened.media:
-            await opened.session.close()
-            raise UsageError(f"{opened.session.provider.model} takes no images")
+            _tell(warning)
         if options.debug:
             _debug(home, opened.secrets)
         job = Job(
@@ -198,11 +196,17 @@ def _debug(home: Path, secrets: Sequence[str]) -> None:
     from kimi_cli.cli.debug_log import start_log
 
     try:
-        print(f"kimi: debug log {start_log(home, secrets)}", file=sys.stderr)
+        _tell(f"debug log {start_log(home, secrets)}")
     except OSError as error:
-        print(f"kimi: no debug log: {error}", file=sys.stderr)
+        _tell(f"no debug log: {error}")
 
 
 def _fail(text: str, reason: StopReason = StopReason.CONFIGURATION) -> int:
-    print(f"kimi: {text}", file=sys.stderr)
+    _tell(text)
     return EXIT_CODES[reason]
+
+
+def _tell(text: str) -> None:
+    from kimi_cli.frontends.headless.progress import say
+
+    say(f"kimi: {text}")

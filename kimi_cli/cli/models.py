@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from kimi_cli.cli.exit_codes import EXIT_CODES
+from kimi_cli.protocol.stops import StopReason
 
 
 def show_models(base_url: str | None, as_json: bool) -> int:
     """Print the endpoint's models; returns the exit code."""
-    from kimi_cli.agent.model_config import model_config
+    from kimi_cli.agent.model_config import missing_key, model_config
     from kimi_cli.model.endpoint import Listed, list_models
     from kimi_cli.model.errors import REMEDIES, ConfigError
     from kimi_cli.settings import SettingsError, is_trusted, kimi_home, load_settings
@@ -30,6 +31,9 @@ def show_models(base_url: str | None, as_json: bool) -> int:
             trusted=is_trusted(kimi_home(os.environ), root),
         )
         settings = loaded.settings
+        if problem := missing_key(settings):
+            print(f"kimi: {problem}", file=sys.stderr)
+            return EXIT_CODES[StopReason.AUTHENTICATION]
         found = asyncio.run(list_models(model_config(settings, settings.model, "", "")))
     except (SettingsError, ConfigError) as error:
         print(f"kimi: {error}", file=sys.stderr)

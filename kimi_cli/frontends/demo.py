@@ -72,16 +72,18 @@ def make_project(folder: Path) -> Path:
     return root
 
 
-def command_environment(folder: Path) -> dict[str, str]:
-    """The environment of the demo's commands: ``python`` is the interpreter that runs us, whatever
-    is on PATH. Makes a small wrapper below ``folder``."""
+def environment(folder: Path) -> dict[str, str]:
+    """The environment of the demo: ``python`` is the interpreter that runs us, whatever is on
+    PATH, and the user's own settings have no part in it. Makes a small wrapper below ``folder``."""
     bin_folder = folder / "bin"
     bin_folder.mkdir()
     wrapper = bin_folder / "python"
     wrapper.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     wrapper.chmod(0o755)
     path = os.environ.get("PATH", os.defpath)
-    return {**os.environ, "PATH": f"{bin_folder}{os.pathsep}{path}"}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("KIMI_")}
+    home = str(folder / "home")
+    return {**kept, "PATH": f"{bin_folder}{os.pathsep}{path}", "KIMI_HOME": home}
 
 
 async def show(session: Session, prompt: str, root: Path, console: Console) -> int:

@@ -79,15 +79,15 @@ class ModelClient(Retrying):
         self._chat.warm()
 
 
-def build_provider(config: ModelConfig) -> ModelClient:
-    """A provider for the configuration. Quick, and without any I/O. Raises ConfigError for a
-    configuration that can't work."""
+def build_provider(config: ModelConfig, endpoint: Endpoint | None = None) -> ModelClient:
+    """A provider for the configuration, and for ``endpoint`` where that was built of it before.
+    Quick, and without any I/O. Raises ConfigError for a configuration that can't work."""
     dialect = _dialect(config)
     info = config.info or lookup(config.model)
     if config.context is not None:
         info = replace(info, context=config.context)
     provider = ChatProvider(
-        build_endpoint(config),
+        endpoint or build_endpoint(config),
         dialect,
         info,
         config.thinking,

@@ -1,7 +1,9 @@
 """The table of Kimi models, keyed by the lower-case ids and stems by which they are known.
 
-Windows, thinking and sampling: the model cards of huggingface.co/moonshotai and the quick starts
-of platform.kimi.ai. A key matches an id that equals it or goes on with ``-``, ``_``, ``:``, ``@``.
+Windows, thinking and sampling follow the model cards of huggingface.co/moonshotai and the quick
+starts of platform.kimi.ai. Prices stand only where third parties quote Moonshot's without
+contradiction; the settings can override them. A key matches an id that equals it or goes on with
+``-``, ``_``, ``:``, ``@``.
 """
 
 from __future__ import annotations
@@ -12,8 +14,9 @@ from dataclasses import replace
 from kimi_cli.model.catalogue import ModelInfo, Price
 
 _READ = "2026-11-22"
-_AI = "platform.kimi.ai/docs/pricing"
-_CN = "platform.kimi.com/docs/pricing"
+# Moonshot's own pages were not read: these are others' quotes of them.
+_AI = "Moonshot's dollar prices, as quoted by third parties"
+_CN = "Moonshot's yuan prices, as quoted by third parties"
 _128K, _256K, _1M = 131_072, 262_144, 1_048_576
 _IMAGE = frozenset({"image"})
 _VIDEO = frozenset({"video"})
@@ -45,9 +48,7 @@ _K2 = ModelInfo(
     note="fp8, about 1 TB; served without a reasoning parser",
 )
 _K2_0905 = replace(_K2, id="kimi-k2-0905-preview", context=_256K)
-_K2_TURBO = replace(
-    _K2_0905, id="kimi-k2-turbo-preview", prices=(_usd(1.15, 0.15, 8.00),), note="fast, hosted only"
-)
+_K2_TURBO = replace(_K2_0905, id="kimi-k2-turbo-preview", prices=(), note="fast, hosted only")
 _K2_THINKING = ModelInfo(
     id="kimi-k2-thinking",
     context=_256K,
@@ -90,7 +91,7 @@ _K27 = ModelInfo(
 _K27_FAST = replace(
     _K27,
     id="kimi-k2.7-code-highspeed",
-    prices=(_usd(1.90, 0.38, 8.00), _cny(13.0, 2.6, 54.0)),
+    prices=(_cny(13.0, 2.6, 54.0),),
     note="K2.7 Code at a higher speed, hosted only",
 )
 _K3 = ModelInfo(

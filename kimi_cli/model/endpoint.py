@@ -8,6 +8,7 @@ from typing import Any
 from kimi_cli.model.build import ModelConfig, build_endpoint
 from kimi_cli.model.catalogue import ModelInfo, Price, lookup, merge_endpoint
 from kimi_cli.model.dialects import AUTO, Dialect, dialect_named, recognise, recognised
+from kimi_cli.model.provider import Endpoint
 from kimi_cli.model.wire import RequestFailed
 from kimi_cli.protocol.provider import ModelError
 
@@ -37,23 +38,31 @@ async def list_models(config: ModelConfig) -> Models:
     endpoint does; ConfigError for a configuration that can't work."""
     endpoint = build_endpoint(config)
     try:
+        return await _list(endpoint, config)
+    finally:
+        await endpoint.connection.close()
+
+
+async def _list(endpoint: Endpoint, config: ModelConfig) -> Models:
+    try:
         entries = await endpoint.get_models()
     except RequestFailed as failure:
         return Models(_dialect(config, []), error=failure.error)
-    finally:
-        await endpoint.connection.close()
     dialect = _dialect(config, entries)
     rows = [_listed(entry, dialect, config.base_url) for entry in entries if entry.get("id")]
     return Models(dialect, tuple(sorted(rows, key=lambda row: row.id)))
 
 
-async def detect(config: ModelConfig) -> tuple[ModelConfig, ModelError | None]:
+async def detect(
+    config: ModelConfig, endpoint: Endpoint | None = None
+) -> tuple[ModelConfig, ModelError | None]:
     """The configuration with what its endpoint says filled in: the dialect where it is "auto",
     the window where it is not set. For Moonshot's own hosts nothing has to be asked. An endpoint
-    that does not answer leaves the configuration as it is; the error says why."""
+    that does not answer leaves the configuration as it is; the error says why. ``endpoint`` is
+    one built of the configuration before, whose connection is then open for what follows."""
     if recognised(config.base_url) or (config.dialect != AUTO and config.context is not None):
         return config, None
-    found = await list_models(config)
+    found = await (_list(endpoint, config) if endpoint else list_models(config))
     if found.error is not None:
         return config, found.error
     info = next((model.info for model in found.models if model.id == config.model), None)

@@ -153,9 +153,8 @@ class ChatProvider:
 
     async def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
         """Yield deltas and one Completed or Failed; see Provider."""
-        assembler = Assembler(
-            frozenset(tool.name for tool in request.tools), _calls_before(request.messages)
-        )
+        body = self.body(request)
+        assembler = Assembler(frozenset(tool.name for tool in request.tools), _calls_in(body))
         reader: Reader | None = None
         failed: ModelError | None = None
         try:
@@ -196,7 +195,7 @@ class ChatProvider:
                 return await client.post(
                     "/chat/completions",
                     cast_to=httpx2.Response,
-                    content=self.body(request),
+                    content=body,
                     stream=True,
                     stream_cls=None,
                     options={"headers": {"Accept": "text/event-stream"}},
@@ -224,9 +223,10 @@ class ChatProvider:
         return f" (it has: {', '.join(names[:_SHOWN_MODELS])}{more})"
 
 
-def _calls_before(messages: Sequence[bytes]) -> int:
-    """How many tool calls the conversation has, told by their results."""
-    return sum(message.count(b'"tool_call_id":"') for message in messages)
+def _calls_in(body: bytes) -> int:
+    """How many tool calls the conversation has, told by their results; inside a text the quotes
+    would be escaped."""
+    return body.count(b'"tool_call_id":"')
 
 
 def _whole(answer: Completed) -> Completed | Failed:

@@ -83,6 +83,8 @@ class Connection:
         """Start preparing; returns at once and does nothing the second time."""
         if self._ready is None:
             self._ready = Future()
+            # A cancelled request must not take the client from the next one.
+            self._ready.set_running_or_notify_cancel()
             threading.Thread(
                 target=self._prepare, args=(self._ready,), name="kimi-sdk", daemon=True
             ).start()
@@ -95,8 +97,7 @@ class Connection:
         assert self._ready is not None
         if self._ready.done():
             return self._ready.result()
-        # Shielded: a cancelled request must not take the client from the next one.
-        return await asyncio.shield(asyncio.wrap_future(self._ready))
+        return await asyncio.wrap_future(self._ready)
 
     async def close(self) -> None:
         """Close the connections, if there are any."""

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import fcntl
 import os
+import shutil
 import tempfile
 import time
 from contextlib import suppress
@@ -43,6 +44,8 @@ class Log(Protocol):
     async def sync(self) -> None: ...
 
     def close(self) -> None: ...
+
+    def discard(self) -> None: ...
 
 
 class SessionLog:
@@ -190,6 +193,11 @@ class SessionLog:
             os.close(self._descriptor)
             self._descriptor = -1
 
+    def discard(self) -> None:
+        """Remove a session that was created and came to nothing."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.close()
+
 
 class MemoryLog:
     """A session that is not kept: events go nowhere, files to a temporary folder that is removed
@@ -225,6 +233,8 @@ class MemoryLog:
 
     def close(self) -> None:
         self._folder.cleanup()
+
+    discard = close
 
 
 def _make_private(folder: Path) -> None:

@@ -204,7 +204,7 @@ class Supervisor:
             return
         alone = self._tree.alone(self._childless)
         if self._kill_at is not None and now >= self._kill_at and not alone:
-            self._kill()
+            self._tree.signal(signal.SIGKILL)
             self._kill_at = time.monotonic() + _SWEEP_PAUSE
         given_up = self._kill_at is not None and now >= self._give_up_at
         over = alone or given_up
@@ -216,15 +216,6 @@ class Supervisor:
             self._finished = True
         elif self._kill_at is None and now >= self._look_at:
             self._look(now)
-
-    def _kill(self) -> None:
-        """KILL everything, at once again while processes appear that were not there before."""
-        seen: set[int] = set()
-        for _ in range(50):
-            found = self._tree.signal(signal.SIGKILL)
-            if found <= seen:
-                return
-            seen |= found
 
     def _tell_exit(self, alone: bool) -> None:
         code = number = None

@@ -71,7 +71,7 @@ class Tree:
         return [f"{pid} {_title(pid)}" for pid, _, _, zombie in self.members() if not zombie]
 
     def signal(self, number: int, keep: frozenset[int] = frozenset()) -> set[int]:
-        """Send a signal to every descendant; returns the processes that were found.
+        """Send a signal to every descendant; returns the ids of those found.
 
         Whole groups are signalled: unlike a walk over single processes that can't be outrun by
         a process that forks. A group never spans two commands, as each command starts in a new

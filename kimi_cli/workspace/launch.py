@@ -7,20 +7,20 @@ import os
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass
 
 # Not ``python helper.py``: a script is compiled anew at each start, a module is cached. Its folder
 # comes last on the path, so that no file beside it can stand in for a module of Python's.
 _BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from helper import main; main()"
 
 
-@dataclass(frozen=True, slots=True)
 class Helper:
     """A running helper process and our end of its socket."""
 
-    process: subprocess.Popen[bytes]
-    socket: socket.socket
-    groups: bool
+    # Not a dataclass: that module would be half of the imports here.
+    def __init__(self, process: subprocess.Popen[bytes], link: socket.socket, groups: bool) -> None:
+        self.process = process
+        self.socket = link
+        self.groups = groups
 
     def cut(self, patience: float) -> bool:
         """Close the socket, upon which the helper ends every command and itself; wait at most

@@ -48,7 +48,7 @@ class LocalWorkspace:
         left = [
             f"stopped background task {task.id}: {task.command}"
             for task in self.processes.tasks()
-            if task.result is None
+            if task.result is None or task.result.survivors
         ]
         await self.processes.close()
         return left

@@ -17,8 +17,6 @@ from kimi_cli.workspace.tasks import Command, command_environment, encode
 
 # Linux refuses a single argument of 128 KiB and more (MAX_ARG_STRLEN); longer commands go by file.
 _LONGEST_ARGUMENT = 100_000
-# Seconds for the helper's own exit, its start included when it was never used.
-_EXIT_PATIENCE = 0.1
 
 
 class ProcessRunner:
@@ -112,14 +110,17 @@ class ProcessRunner:
         no descendant is left, False when that was not certain ``patience`` seconds after the
         grace; the sweep then goes on without us. No command can be started any more."""
         self._closed = True
+        loop = asyncio.get_running_loop()
+        until = loop.time() + grace + patience
         link = self._link
         if link is not None:
             link.send(pack("close", grace))
             # Its end is read after the last report, so that every task knows how it ended.
             await asyncio.wait([link.ended], timeout=grace + patience)
             link.close()
-        # Blocks for the millisecond between the end of the helper's socket and its own.
-        gone = self._helper.cut(_EXIT_PATIENCE)
+        # Blocks for the millisecond between the end of the helper's socket and its own, or, when
+        # it was never used, until it has started.
+        gone = self._helper.cut(max(0.0, until - loop.time()))
         self._helper.socket.close()
         return gone
 

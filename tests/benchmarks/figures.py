@@ -95,8 +95,9 @@ def output(place: Place) -> Iterator[Row]:
 
 def _steps(place: Place, steps: int) -> Iterator[Row]:
     with Server(place.folder, "--script", "shell-steps", "--steps", str(steps)) as server:
-        run = place.ask(server.base_url, "--yolo", "--dialect", "moonshot", watch=True)
-        place.ask(server.base_url, "--yolo", "--dialect", "moonshot", "-c")
+        options = ("--yolo", "--dialect", "moonshot", "--max-steps", str(2 * steps))
+        run = place.ask(server.base_url, *options, watch=True)
+        place.ask(server.base_url, *options, "-c")
     waits = overheads(server.chats[: steps + 1])
     first, last = (statistics.median(some) for some in (waits[:20], waits[-20:]))
     ordered = sorted(waits)

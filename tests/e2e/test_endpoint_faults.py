@@ -20,7 +20,7 @@ LIMITED = http_error(429, "rate_limit_reached_error", "max RPM: 3")
 
 
 def retries(run: Run) -> int:
-    return run.err.count("next try in")
+    return run.err.count("next try ")
 
 
 def bodies(server: ScriptedServer) -> set[bytes]:
@@ -280,13 +280,14 @@ def test_something_that_is_no_model(kimi: Kimi, serve: Serve) -> None:
 # Who goes silent.
 
 
-def stalls() -> Iterator[object]:
-    yield pytest.param({"stall_after": "headers"}, id="before the headers")
-    yield pytest.param({"stall_after": 0}, id="before the first event")
-    yield pytest.param({"stall_after": 4}, id="in the middle")
+STALLS = [
+    pytest.param({"stall_after": "headers"}, id="before the headers"),
+    pytest.param({"stall_after": 0}, id="before the first event"),
+    pytest.param({"stall_after": 4}, id="in the middle"),
+]
 
 
-@pytest.mark.parametrize("stall", stalls())
+@pytest.mark.parametrize("stall", STALLS)
 def test_a_stalled_answer_is_asked_for_again(
     kimi: Kimi, serve: Serve, stall: dict[str, object]
 ) -> None:
@@ -299,7 +300,7 @@ def test_a_stalled_answer_is_asked_for_again(
     assert server.wait_until(lambda: server.requests[0].outcome == "client left")
 
 
-@pytest.mark.parametrize("stall", stalls())
+@pytest.mark.parametrize("stall", STALLS)
 def test_an_endpoint_that_always_stalls(kimi: Kimi, serve: Serve, stall: dict[str, object]) -> None:
     kimi.configure({"timeouts": {"first_byte": 1, "between_chunks": 0.3}, "retry": {"attempts": 2}})
     whole: Reply = text(SENTENCE, fragments=6)

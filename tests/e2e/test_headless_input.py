@@ -20,7 +20,7 @@ from tests.support.replies import Reply, text, tool_calls
 from tests.support.server import ScriptedServer
 
 Serve = Callable[..., ScriptedServer]
-PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+PIXEL = "data:image/png;base64,iVBORw0KGgo="
 
 
 def asked(server: ScriptedServer) -> str:
@@ -108,13 +108,24 @@ def test_closed_stdin_is_no_obstacle(kimi: Kimi, serve: Serve) -> None:
     server = serve([text("ok")])
     command = ["sh", "-c", 'exec "$0" "$@" <&-', str(PROGRAM)]
     env = kimi.environment(server)
-    with_prompt = subprocess.run([*command, "-p", "x"], cwd=kimi.cwd, env=env, timeout=60)
-    without = subprocess.run(
-        [*command, "-p", "-"], cwd=kimi.cwd, env=env, timeout=60, capture_output=True
-    )
-    assert (with_prompt.returncode, without.returncode) == (0, 2)
-    assert b"stdin is closed" in without.stderr
+    runs = [
+        subprocess.run([*command, "-p", p], cwd=kimi.cwd, env=env, timeout=60, capture_output=True)
+        for p in ("x", "-")
+    ]
+    assert [(run.returncode, run.stdout) for run in runs] == [(0, b"ok\n"), (2, b"")]
+    assert b"prompt is empty" in runs[1].stderr
     assert asked(server) == "x"
+
+
+def test_closed_stdout_loses_the_result_and_nothing_else(kimi: Kimi, serve: Serve) -> None:
+    """Nor may the answer end up in the file or socket that got the descriptor instead."""
+    server = serve([tool_calls([("write", {"path": "new.txt", "content": "new"})]), text("secret")])
+    command = ["sh", "-c", 'exec "$0" "$@" >&-', str(PROGRAM), "-p", "x"]
+    env = kimi.environment(server)
+    run = subprocess.run(command, cwd=kimi.cwd, env=env, timeout=60, stderr=subprocess.PIPE)
+    assert run.returncode == 74
+    assert (kimi.cwd / "new.txt").read_text() == "new"
+    assert kimi.stored()[-1]["reason"] == "done"
 
 
 @pytest.mark.parametrize(

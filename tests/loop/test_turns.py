@@ -25,7 +25,7 @@ from kimi_cli.protocol.messages import TextPart
 from kimi_cli.protocol.operations import Answer, Interrupt, Say, Steer
 from kimi_cli.protocol.stops import StopReason
 from tests.loop.conftest import StageMaker
-from tests.support.replies import text, tool_calls
+from tests.support.replies import Usage, text, tool_calls
 
 
 def words(event: UserMessage | ToolResult | AssistantMessage) -> str:
@@ -276,5 +276,19 @@ def test_the_end_of_a_background_task_is_told_once(stage: StageMaker) -> None:
             assert len(told) == 1
             assert "ended with exit status 3" in told[0]
             assert s.sent(2)[-1]["content"] == told[0]
+
+    run(scene())
+
+
+def test_an_answer_cut_by_the_content_filter_is_paid_for_and_kept(stage: StageMaker) -> None:
+    async def scene() -> None:
+        cut = text("some words", finish_reason="content_filter", usage=Usage(100, 7))
+        async with stage([cut], flags={"model": "kimi-k2.5"}) as s:
+            ended = await s.session.run_turn("go")
+            assert ended.reason is StopReason.CONTENT_FILTER
+            assert (ended.usage.input_tokens, ended.usage.output_tokens) == (100, 7)
+            (kept,) = s.of(AssistantMessage)
+            assert kept.partial
+            assert words(kept) == "some words"
 
     run(scene())

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -171,8 +171,10 @@ class Kimi:
         env: Mapping[str, str | None] | None = None,
         cwd: Path | None = None,
         stdout: IO[bytes] | int = subprocess.PIPE,
+        wrap: Sequence[str] = (),
     ) -> Running:
-        """Start it in a session of its own. stdin: text to feed, a file, or None for nothing."""
+        """Start it in a session of its own. stdin: text to feed, a file, or None for nothing.
+        wrap: a command that gets the program and its arguments appended."""
         data = stdin.encode() if isinstance(stdin, str) else stdin
         feed = data if isinstance(data, bytes) else None
         source: IO[bytes] | int
@@ -181,7 +183,7 @@ class Kimi:
         else:
             source = subprocess.DEVNULL if data is None else data
         process = subprocess.Popen(
-            [str(PROGRAM), *map(str, args)],
+            [*wrap, str(PROGRAM), *map(str, args)],
             stdin=source,
             stdout=stdout,
             stderr=subprocess.PIPE,
@@ -199,9 +201,11 @@ class Kimi:
         env: Mapping[str, str | None] | None = None,
         cwd: Path | None = None,
         deadline: float = DEADLINE,
+        wrap: Sequence[str] = (),
     ) -> Run:
         """Run it to its end."""
-        return self.start(*args, server=server, stdin=stdin, env=env, cwd=cwd).end(deadline)
+        running = self.start(*args, server=server, stdin=stdin, env=env, cwd=cwd, wrap=wrap)
+        return running.end(deadline)
 
     def left_behind(self, patience: float = 3.0) -> list[str]:
         """The command lines of processes of any run that still live after `patience` seconds."""

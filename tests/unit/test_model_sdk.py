@@ -193,6 +193,37 @@ def test_threads_that_need_the_rest_at_once_get_all_of_it() -> None:
     )
 
 
+def test_an_early_end_of_the_program_is_silent() -> None:
+    """The client is still being prepared when the request is cancelled and the loop closed."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            textwrap.dedent(
+                """
+                import asyncio, threading
+                from kimi_cli.model.sdk import Connection
+                connection = Connection("http://127.0.0.1:1/v1", "sk-x", {}, 1)
+
+                async def main():
+                    waiting = asyncio.create_task(connection.client())
+                    await asyncio.sleep(0)
+                    waiting.cancel()
+
+                asyncio.run(main())
+                [one.join() for one in threading.enumerate() if one.name == "kimi-sdk"]
+                """
+            ),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stderr == ""
+
+
 def test_a_name_that_is_not_there_is_missed_as_ever() -> None:
     python(
         """

@@ -439,6 +439,20 @@ def test_sigkill_of_a_supervisor_loses_its_command_only(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_command_dies_with_all_its_watchers(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with boxed(tmp_path) as box:
+            task = await box.start("echo $PPID; exec sleep 1000")
+            await until(lambda: box.sleepers() == 1)
+            # Halted first, so that it can't do the supervisor's work.
+            os.kill(box.helper, signal.SIGSTOP)
+            os.kill(int(task.output_path.read_text()), signal.SIGKILL)
+            os.kill(box.helper, signal.SIGKILL)
+            await until(lambda: box.left() == [])
+
+    asyncio.run(main())
+
+
 def test_model_can_not_end_the_helper_by_a_signal_to_all(tmp_path: Path) -> None:
     async def main() -> None:
         async with boxed(tmp_path) as box:

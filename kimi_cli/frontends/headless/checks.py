@@ -37,10 +37,13 @@ class SchemaCheck:
 
     async def __call__(self, answer: str) -> str | None:
         problem = self._problem(answer)
+        self._tries += 1
+        last = self._tries >= MAX_SCHEMA_TRIES
+        if problem is None or last:
+            self._tries = 0  # the next turn begins anew
         if problem is None:
             return None
-        self._tries += 1
-        if self._tries >= MAX_SCHEMA_TRIES:
+        if last:
             raise StopTurn(StopReason.SCHEMA_FAILED, problem)
         return f"{problem}\n{self.instruction}"
 
@@ -66,7 +69,7 @@ class VerifyCheck:
     def __init__(self, command: str, workspace: Workspace, tries: int) -> None:
         self._command = command
         self._workspace = workspace
-        self._left = tries
+        self._tries = self._left = tries
 
     async def __call__(self, answer: str) -> str | None:
         processes = self._workspace.processes
@@ -77,11 +80,13 @@ class VerifyCheck:
             if task.result is None:
                 await task.stop(grace=0.2)
         if result and result.code == 0:
+            self._left = self._tries
             return None
         self._left -= 1
         outcome = f"exit {result.code}" if result and result.code is not None else "killed"
         problem = f"The check `{self._command}` failed ({outcome})"
         if self._left <= 0:
+            self._left = self._tries
             raise StopTurn(StopReason.VERIFY_FAILED, problem)
         return f"{problem}. Its output:\n{_tail(task)}\nThe task is done when it passes. Go on."
 

@@ -51,9 +51,9 @@ class Progress:
                     seconds(event.seconds), *self._spent(),
                 )  # fmt: skip
             case RetryScheduled():
+                when = f"in {seconds(event.delay)}" if seconds(event.delay) else "at once"
                 self.line(
-                    event.message,
-                    f"next try in {seconds(event.delay)} ({event.attempt} of {event.attempts})",
+                    event.message, f"next try {when} ({event.attempt} of {event.attempts} failed)"
                 )
             case BudgetWarning():
                 share = event.used / event.limit

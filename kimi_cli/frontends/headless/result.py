@@ -15,6 +15,8 @@ class Tally:
 
     def __init__(self) -> None:
         self.last: TurnEnded | None = None
+        self.reason = StopReason.CONFIGURATION
+        self.detail = "no message came over stdin"
         self.usage = Usage()
         self.cost: float | None = None
         self.steps = 0
@@ -30,15 +32,12 @@ class Tally:
                     self._changed[touch.path] = "created" if first == "created" else touch.action
         elif isinstance(event, TurnEnded):
             self.last = event
+            self.reason, self.detail = event.reason, event.detail
             self.usage = self.usage + event.usage
             self.steps += event.steps
             self.seconds += event.seconds
             if event.cost is not None:
                 self.cost = (self.cost or 0.0) + event.cost
-
-    @property
-    def reason(self) -> StopReason:
-        return self.last.reason if self.last else StopReason.CONFIGURATION
 
     def result(
         self,
@@ -55,7 +54,7 @@ class Tally:
             "answer": ended.answer if ended else "",
             "structured": self.structured,
             "stop_reason": self.reason.value,
-            "detail": ended.detail if ended else "",
+            "detail": self.detail,
             "exit_code": exit_code,
             "session_id": session,
             "model": model,

@@ -77,12 +77,15 @@ async def run(session: Session, job: Job, exit_code: Callable[[StopReason], int]
         await session.close()
     if schema and tally.reason is StopReason.DONE:
         tally.structured = schema.value
-    code = exit_code(killed[0] if killed else tally.reason)
+    if killed:
+        tally.reason, tally.detail = killed[0], ""
+    code = exit_code(tally.reason)
     _print_result(session, job, tally, code, writer)
     if not writer.close(DRAIN_SECONDS) and not lost:
         say("kimi: stdout is not read; the result is lost")
         return 74
     if lost:
+        say(f"kimi: the result is lost, stdout cannot be written: {lost[0].strerror}")
         return code or 74
     return code
 
@@ -94,10 +97,10 @@ def line_of(event: Event) -> str:
 
 def _print_result(session: Session, job: Job, tally: Tally, code: int, writer: Writer) -> None:
     ended = tally.last
-    if ended and ended.reason is not StopReason.DONE:
+    if tally.reason is not StopReason.DONE:
         say(
-            f"kimi: {ended.reason.value.replace('_', ' ')}"
-            + f": {ended.detail}" * bool(ended.detail)
+            f"kimi: {tally.reason.value.replace('_', ' ')}"
+            + f": {tally.detail}" * bool(tally.detail)
         )
     if job.output == "text":
         if ended and ended.answer:
@@ -155,6 +158,8 @@ def _obey_signals(session: Session) -> list[StopReason]:
         (signal.SIGTERM, StopReason.TERMINATED),
         (signal.SIGHUP, StopReason.TERMINATED),
     ):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            continue
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
             loop.add_signal_handler(number, obey, reason, number)
     return received

@@ -61,11 +61,9 @@ def read_all(note: Callable[[str], None]) -> str:
 
 def _stdin() -> int | None:
     try:
-        fd = sys.stdin.fileno() if sys.stdin else 0
-        os.fstat(fd)
+        return sys.stdin.fileno() if sys.stdin else None
     except (OSError, ValueError):
         return None
-    return fd
 
 
 def _ready(fd: int, seconds: float) -> bool:
