@@ -7,24 +7,20 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol, Self
+from typing import Protocol, Self
 
 from kimi_cli.agent.budget import Budget
 from kimi_cli.agent.loop import Check, Turn
-from kimi_cli.agent.projection import Mended, Projection
+from kimi_cli.agent.questions import OnAsk, Questions
+from kimi_cli.agent.record import Record
 from kimi_cli.agent.stop import StopTurn
 from kimi_cli.agent.toolbox import Toolbox
 from kimi_cli.model.catalogue import Price
 from kimi_cli.model.errors import REMEDIES
-from kimi_cli.model.tokens import TokenMeter, estimate
+from kimi_cli.model.tokens import estimate
 from kimi_cli.protocol.events import (
-    AssistantMessage,
     Event,
     Notice,
-    QuestionAnswered,
-    QuestionAsked,
-    Repair,
     ToolResult,
     TurnEnded,
     TurnStarted,
@@ -41,22 +37,11 @@ from kimi_cli.store.log import Log
 
 log = logging.getLogger(__name__)
 
-OnAsk = Literal["deny", "fail", "wait"]
-
 
 class ClosableWorkspace(Workspace, Protocol):
     async def close(self) -> list[str]:
         """End every command; returns a line for each background task that was still running."""
         ...
-
-
-@dataclass(slots=True)
-class Position:
-    """Where a session stands: the numbers the next event gets."""
-
-    seq: int = 0
-    turn: int = 0
-    step: int = 0
 
 
 class Session:
@@ -84,15 +69,12 @@ class Session:
         """What was refused in this run, for the result: tool, summary and reason."""
         self._log = log
         self._tools = tools
-        self._on_ask = on_ask
-        self._projection = Projection(provider.encoder())
-        self._meter = TokenMeter()
-        self._at = Position()
-        self._listeners: list[Callable[[Event], None]] = []
+        self._record = Record(log, provider.encoder())
+        self._record.subscribe(self._note)
+        self._questions = Questions(self._record, on_ask)
         self._queue: asyncio.Queue[Say] = asyncio.Queue()
         self._steering: list[str] = []
         self._known_ends: set[str] = set()
-        self._questions: dict[str, asyncio.Future[Answer]] = {}
         self._running: asyncio.Task[TurnEnded] | None = None
         self._interrupted: StopReason | None = None
         self._in_turn = False
@@ -114,16 +96,11 @@ class Session:
 
     def subscribe(self, listener: Callable[[Event], None]) -> None:
         """Call ``listener`` with every event from now on, in order. It must not block."""
-        self._listeners.append(listener)
+        self._record.subscribe(listener)
 
     def restore(self, events: Sequence[Event]) -> None:
         """Go on after ``events``, the stored history of this session."""
-        for event in events:
-            self._project(event)
-            if isinstance(event, AssistantMessage) and event.usage:
-                self._meter.measure(event.usage)
-            self._at.turn = max(self._at.turn, event.turn)
-            self._at.seq = max(self._at.seq, event.seq)
+        self._record.restore(events)
 
     def send(self, operation: Operation) -> None:
         """Take an operation of a front end; returns at once."""
@@ -133,9 +110,7 @@ class Session:
             case Steer():
                 self._steering.append(operation.text)
             case Answer():
-                waiting = self._questions.get(operation.question_id)
-                if waiting and not waiting.done():
-                    waiting.set_result(operation)
+                self._questions.answer(operation)
             case Say():
                 self._queue.put_nowait(operation)
 
@@ -182,46 +157,31 @@ class Session:
     # What the loop and the toolbox ask of their session.
 
     def record(self, event: Event) -> None:
-        self._at.seq += 1
-        event.parent = self._at.seq - 1
-        self._stamp(event)
-        try:
-            self._log.append(event)
-        except StoreError:
-            self._at.seq -= 1
-            raise
-        if isinstance(event, ToolResult):
-            self._note(event)
-        mended = self._project(event)
-        self._publish(event)
-        for repair in mended:
-            self.record(Repair(kind=repair.kind, call_id=repair.call_id, detail=repair.detail))
+        self._record.add(event)
 
     def show(self, event: Event) -> None:
-        self._stamp(event)
-        self._publish(event)
+        self._record.show(event)
 
     async def settle(self) -> None:
         await self._log.sync()
 
     def request(self) -> ModelRequest:
-        return ModelRequest(
-            tuple(self._projection.messages), self._tools, new_tokens=self._meter.new
-        )
+        record = self._record
+        return ModelRequest(record.messages, self._tools, new_tokens=record.meter.new)
 
     def usage_ahead(self) -> Usage:
-        whole = self._meter.total
-        return Usage(input_tokens=whole, cached_tokens=whole - self._meter.new)
+        whole = self._record.meter.total
+        return Usage(input_tokens=whole, cached_tokens=whole - self._record.meter.new)
 
     def usage_of(self, reply: Completed) -> Usage:
         if reply.usage is None:
             said = sum(estimate(part.model_dump_json()) for part in reply.parts)
-            return Usage(input_tokens=self._meter.total, output_tokens=said)
-        self._meter.measure(reply.usage)
+            return Usage(input_tokens=self._record.meter.total, output_tokens=said)
+        self._record.meter.measure(reply.usage)
         return reply.usage
 
     def begin_step(self) -> None:
-        self._at.step += 1
+        self._record.at.step += 1
 
     def take_steering(self) -> list[str]:
         messages, self._steering = self._steering, []
@@ -243,49 +203,12 @@ class Session:
         return StopTurn(remedy.stop, f"{error.message.rstrip('.')}. {remedy.advice}")
 
     async def ask(self, call: ToolCallPart, text: str, reason: str) -> tuple[bool, str]:
-        question = f"q{self._at.seq + 1}"
-        self.record(
-            QuestionAsked(
-                question_id=question,
-                call_id=call.id,
-                tool=call.name,
-                text=text,
-                reason=reason,
-                choices=["once", "no"],
-            )
-        )
-        if self._on_ask == "fail":
-            self.record(QuestionAnswered(question_id=question, answer="no", by="policy"))
-            raise StopTurn(StopReason.QUESTION, f"{text}: {reason}")
-        if self._on_ask == "deny":
-            self.record(QuestionAnswered(question_id=question, answer="no", by="policy"))
-            return False, (
-                f"Denied: {reason}, and nobody is there to ask. Do not try the same by other "
-                "means; do what can be done without it and say what could not."
-            )
-        try:
-            answer = await self._wait_for_answer(question)
-        except asyncio.CancelledError:
-            self.record(QuestionAnswered(question_id=question, answer="no", by="policy"))
-            raise
-        self.record(
-            QuestionAnswered(question_id=question, answer=answer.answer, comment=answer.comment)
-        )
-        words = f"The user said no. {answer.comment}".strip()
-        return answer.answer == "once", words
-
-    async def _wait_for_answer(self, question: str) -> Answer:
-        waiting: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._questions[question] = waiting
-        try:
-            return await waiting
-        finally:
-            del self._questions[question]
+        return await self._questions.ask(call, text, reason)
 
     async def _turn(self, say: Say, checks: Sequence[Check]) -> TurnEnded:
         begun = time.monotonic()
-        self._at.turn += 1
-        self._at.step = 0
+        self._record.at.turn += 1
+        self._record.at.step = 0
         turn = Turn(self, checks)
         reason, detail = StopReason.DONE, ""
         try:
@@ -333,26 +256,9 @@ class Session:
                 ended.reason, ended.detail = StopReason.STORE_FAILED, str(error)
             self.show(ended)
 
-    def _project(self, event: Event) -> list[Mended]:
-        before = len(self._projection.messages)
-        mended = self._projection.feed(event)
-        if not (isinstance(event, AssistantMessage) and event.usage):
-            for message in self._projection.messages[before:]:
-                self._meter.add(message)
-        return mended
-
-    def _stamp(self, event: Event) -> None:
-        event.session = self._log.id
-        event.turn = self._at.turn
-        event.step = self._at.step
-        event.seq = self._at.seq
-        event.time = round(time.time(), 3)
-
-    def _publish(self, event: Event) -> None:
-        for listener in self._listeners:
-            listener(event)
-
-    def _note(self, event: ToolResult) -> None:
+    def _note(self, event: Event) -> None:
+        if not isinstance(event, ToolResult):
+            return
         if event.status == "denied":
             text = "".join(p.text for p in event.parts if isinstance(p, TextPart))
             self.denials.append({"tool": event.name, "summary": event.summary, "reason": text})

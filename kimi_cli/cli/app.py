@@ -124,6 +124,7 @@ def main(
 ) -> None:
     """An agentic coding assistant for the terminal, for Kimi models."""
     if context.invoked_subcommand is not None:
+        _no_flags_before(context, context.invoked_subcommand)
         return
     from kimi_cli.cli.headless import Options, start
 
@@ -158,6 +159,15 @@ def main(
         )
     )
     raise typer.Exit(code)
+
+
+def _no_flags_before(context: typer.Context, command: str) -> None:
+    """End with a usage error for a flag that a command would silently ignore."""
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            flag = name.strip("_").replace("_", "-")
+            context.fail(f"--{flag} has no effect before the command {command!r}")
 
 
 @app.command()

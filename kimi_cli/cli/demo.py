@@ -31,7 +31,8 @@ def run_demo(*, keep: bool, pace: bool, recording: Path | None = None) -> int:
             env = environment(folder)
         except Exception as error:
             # Whatever git or the disk has against it, the user needs the one line.
-            print(f"kimi: the demo needs a temporary folder and git: {error}", file=sys.stderr)
+            why = " ".join(str(error).split())[:200] if shutil.which("git") else "there is no git"
+            print(f"kimi: the demo needs a temporary folder and git: {why}", file=sys.stderr)
             return 2
         events = read_events(recording or RECORDING).events
         said = next(e for e in events if isinstance(e, UserMessage))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import sys
@@ -52,6 +51,7 @@ def start(options: Options) -> int:
         return _fail(str(error))
 
     from kimi_cli.agent import Setup, SetupError, open_session
+    from kimi_cli.cli.event_loop import run as run_loop
     from kimi_cli.frontends.headless.run import Job, run
     from kimi_cli.frontends.headless.stdin import InputError
     from kimi_cli.settings import SettingsError, kimi_home
@@ -96,7 +96,7 @@ def start(options: Options) -> int:
         return await run(opened.session, job, lambda reason: EXIT_CODES[reason])
 
     try:
-        return asyncio.run(session_and_run())
+        return run_loop(session_and_run())
     except (SettingsError, UsageError) as error:
         return _fail(str(error))
     except SetupError as error:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
+from kimi_cli.cli.event_loop import run
 from kimi_cli.cli.exit_codes import EXIT_CODES
 from kimi_cli.protocol.stops import StopReason
+
+PIPE_WIDTH = 200
 
 
 def show_models(base_url: str | None, as_json: bool) -> int:
@@ -34,7 +36,7 @@ def show_models(base_url: str | None, as_json: bool) -> int:
         if problem := missing_key(settings):
             print(f"kimi: {problem}", file=sys.stderr)
             return EXIT_CODES[StopReason.AUTHENTICATION]
-        found = asyncio.run(list_models(model_config(settings, settings.model, "", "")))
+        found = run(list_models(model_config(settings, settings.model, "", "")))
     except (SettingsError, ConfigError) as error:
         print(f"kimi: {error}", file=sys.stderr)
         return 2
@@ -75,7 +77,9 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("model", "context", "thinking", "input", "price per 1M tokens (in, cached, out)"):
+    # An id must be found whole, by people who copy it and by programs that search for it.
+    table.add_column("model", no_wrap=True)
+    for name in ("context", "thinking", "input", "price per 1M tokens (in, cached, out)"):
         table.add_column(name, overflow="fold")
     for row in rows:
         price = row["price"]
@@ -88,4 +92,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
         mark = " *" if row["current"] else ""
         context = f"{row['context'] // 1024}k" if row["context"] else ""
         table.add_row(row["id"] + mark, context, row["thinking"], ", ".join(row["inputs"]), cost)
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
+    console.print(table)

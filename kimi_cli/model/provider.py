@@ -162,7 +162,7 @@ class ChatProvider:
             # The clock starts when the request does: preparing the client is our own time.
             watch = Watch(self._timeouts, request.new_tokens)
             async with AsyncExitStack() as stack:
-                response = await self._send(client, request, watch)
+                response = await self._send(client, body, watch)
                 # The connection of a stream that was left in the middle must not survive it.
                 stack.push_async_callback(_close, response)
                 reader = Reader(response.aiter_bytes(), watch)
@@ -185,9 +185,7 @@ class ChatProvider:
             failed = replace(failed, message=failed.message + await self._alternatives())
         yield Failed(failed)
 
-    async def _send(
-        self, client: AsyncOpenAI, request: ModelRequest, watch: Watch
-    ) -> httpx2.Response:
+    async def _send(self, client: AsyncOpenAI, body: bytes, watch: Watch) -> httpx2.Response:
         import httpx2
 
         try:

@@ -46,15 +46,7 @@ class Answer(Operation):
     comment: str = ""
 
 
-class SetModel(Operation):
-    """Go on with another model or another thinking switch, from the next request on."""
-
-    type: Literal["set_model"] = "set_model"
-    model: str = ""
-    thinking: str = ""
-
-
-AnyOperation = Annotated[Say | Steer | Interrupt | Answer | SetModel, Field(discriminator="type")]
+AnyOperation = Annotated[Say | Steer | Interrupt | Answer, Field(discriminator="type")]
 
 
 def operation_adapter() -> TypeAdapter[AnyOperation]:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -197,7 +198,7 @@ def test_a_working_directory_that_is_gone(kimi: Kimi, serve: Serve, tmp_path: Pa
 def test_a_folder_that_is_read_only(
     kimi: Kimi, serve: Serve, project: Path, mounted: Mounted
 ) -> None:
-    steps = [NEW_FILE, ("edit", _edit()), ("shell", {"command": "touch other.txt"})]
+    steps: list[Any] = [NEW_FILE, ("edit", _edit()), ("shell", {"command": "touch other.txt"})]
     server = serve([tool_calls([("read", {"path": "calc.py"})]), tool_calls(steps), text("No.")])
     run = kimi("-p", "hi", "--yolo", server=server, wrap=mounted(read_only(project)))
     server.check()

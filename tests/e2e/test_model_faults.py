@@ -81,47 +81,40 @@ def test_a_session_full_of_empty_answers_goes_on(kimi: Kimi, serve: Serve) -> No
 
 
 @pytest.mark.parametrize(
-    ("call", "said"),
+    ("bad", "said"),
     [
-        (("read", '{"path": "calc.py"'), "not valid JSON"),
-        (("read", '{"path": calc.py}'), "not valid JSON"),
-        (("read", '["calc.py"]'), "must be a JSON object, not an array"),
-        (("read", '"calc.py"'), "must be a JSON object, not a string"),
-        (("read", "null"), "must be a JSON object, not null"),
-        (("read", "[" * 50_000), "not valid JSON"),
-        (("read", "{}"), "path"),
-        (("read", {"path": 7}), "path"),
-        (("read", {"path": "calc.py", "encode": 1}), "encode"),
-        (("read", {"path": "no\u0000thing"}), "no"),
-        (("open_file", {"path": "calc.py"}), "There is no tool 'open_file'. The tools are: "),
-        (("", {"path": "calc.py"}), "There is no tool"),
-        (("x" * 300, {}), "There is no tool"),
-        (("rm -rf /", {}), "There is no tool"),
+        (['{"path": "calc.py"', '{"path": calc.py}', "[" * 50_000], "not valid JSON"),
+        (['["calc.py"]', '"calc.py"', "null", "7"], "must be a JSON object, not "),
+        (["{}", '{"path": 7}', '{"path": "calc.py", "encode": 1}'], "Wrong arguments for read"),
     ],
-    ids=[
-        "cut off", "unquoted", "array", "string", "null", "deep", "missing", "wrong type",
-        "unknown argument", "NUL", "unknown tool", "no name", "long name", "no such name",
-    ],
-)  # fmt: skip
-def test_a_call_that_cannot_be_run_is_told_so(
-    kimi: Kimi, serve: Serve, call: tuple[str, Any], said: str
+    ids=["malformed", "no object", "against the schema"],
+)
+def test_arguments_that_cannot_be_used_are_told_so(
+    kimi: Kimi, serve: Serve, bad: list[str], said: str
 ) -> None:
-    server = serve([tool_calls([call]), tool_calls([READ]), text("Read.")])
+    goes_on_after(kimi, serve, [("read", arguments) for arguments in bad], said)
+
+
+def test_tools_that_do_not_exist_are_told_so(kimi: Kimi, serve: Serve) -> None:
+    unknown = [(name, {"path": "calc.py"}) for name in ("open_file", "", "x" * 300, "rm -rf /")]
+    goes_on_after(kimi, serve, unknown, "There is no tool")
+
+
+def goes_on_after(kimi: Kimi, serve: Serve, bad: list[tuple[str, Any]], said: str) -> None:
+    """Bad calls, one a step and all at once: each is told to the model, and neither the run nor
+    the session is the worse for it."""
+    steps = [tool_calls([call]) for call in bad] + [tool_calls([*bad, READ])]
+    server = serve([*steps, text("Read."), text("More.")])
     run = kimi("-p", "hi", server=server)
     server.check()
     assert (run.code, run.out) == (0, "Read.\n")
-    refused, content = results(server.requests[2])
-    assert said in refused
+    *refused, content = results(server.requests[-1])
+    assert len(refused) == 2 * len(bad)
+    assert all(said in result for result in refused)
     assert "return a - b" in content
-    again = kimi("-c", "-p", "go on", server=_one_more(server))
+    again = kimi("-c", "-p", "go on", server=server)
     server.check()
-    assert again.code == 0
-
-
-def _one_more(server: ScriptedServer) -> ScriptedServer:
-    assert isinstance(server.script, list)
-    server.script.append(text("More."))
-    return server
+    assert (again.code, again.out) == (0, "More.\n")
 
 
 @pytest.mark.parametrize("name", ["functions.read:0", "functions.read", "read:3"])
@@ -146,13 +139,19 @@ def test_calls_with_no_or_the_same_id(kimi: Kimi, serve: Serve, id: str | None) 
     assert "Adds numbers" in second
 
 
-@pytest.mark.parametrize("form", ["section", "singular", "bare", "k3", "k3-json"])
-@pytest.mark.parametrize("place", ["text", "thinking"])
+@pytest.mark.parametrize(
+    ("form", "place"),
+    [
+        ("section", "text"), ("singular", "text"), ("bare", "text"), ("k3", "text"),
+        ("k3-json", "text"), ("section", "thinking"), ("k3", "thinking"),
+    ],
+)  # fmt: skip
 def test_leaked_markers_are_run_and_not_shown(
     kimi: Kimi, serve: Serve, form: Any, place: str
 ) -> None:
     said = "Let me look. " + leaked([READ], form)
-    step = text(said, fragments=20) if place == "text" else text("", thinking=said, fragments=20)
+    spoken = place == "text"
+    step = text(said if spoken else "", thinking=None if spoken else said, fragments=20)
     server = serve([step, text("It subtracts.")])
     run = kimi("-p", "hi", "--output-format", "stream-json", server=server)
     server.check()

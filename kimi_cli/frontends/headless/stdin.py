@@ -67,10 +67,15 @@ def _stdin() -> int | None:
 
 
 def _ready(fd: int, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
     try:
-        return bool(select.select([fd], [], [], seconds)[0])
+        # In slices: a signal that comes just before a wait begins does not end that wait.
+        while not select.select([fd], [], [], max(0.0, min(deadline - time.monotonic(), 0.3)))[0]:
+            if time.monotonic() >= deadline:
+                return False
     except ValueError:
-        return True
+        pass
+    return True
 
 
 def _held_by_parent(fd: int) -> bool:

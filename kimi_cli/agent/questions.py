@@ -1,0 +1,72 @@
+"""Questions that the policy raises: asked, answered, and both on record."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Literal
+
+from kimi_cli.agent.record import Record
+from kimi_cli.agent.stop import StopTurn
+from kimi_cli.protocol.events import QuestionAnswered, QuestionAsked
+from kimi_cli.protocol.messages import ToolCallPart
+from kimi_cli.protocol.operations import Answer
+from kimi_cli.protocol.stops import StopReason
+
+OnAsk = Literal["deny", "fail", "wait"]
+
+
+class Questions:
+    """``on_ask`` says what happens to a question: it is denied, it ends the turn, or a front end
+    answers it."""
+
+    def __init__(self, record: Record, on_ask: OnAsk) -> None:
+        self._record = record
+        self._on_ask = on_ask
+        self._open: dict[str, asyncio.Future[Answer]] = {}
+
+    def answer(self, operation: Answer) -> None:
+        """Take an answer; one to no open question is ignored."""
+        waiting = self._open.get(operation.question_id)
+        if waiting and not waiting.done():
+            waiting.set_result(operation)
+
+    async def ask(self, call: ToolCallPart, text: str, reason: str) -> tuple[bool, str]:
+        """Whether the call may happen, and the words for the model if not. Raises StopTurn."""
+        question = f"q{self._record.at.seq + 1}"
+        self._record.add(
+            QuestionAsked(
+                question_id=question,
+                call_id=call.id,
+                tool=call.name,
+                text=text,
+                reason=reason,
+                choices=["once", "no"],
+            )
+        )
+        refused = QuestionAnswered(question_id=question, answer="no", by="policy")
+        if self._on_ask == "fail":
+            self._record.add(refused)
+            raise StopTurn(StopReason.QUESTION, f"{text}: {reason}")
+        if self._on_ask == "deny":
+            self._record.add(refused)
+            return False, (
+                f"Denied: {reason}, and nobody is there to ask. Do not try the same by other "
+                "means; do what can be done without it and say what could not."
+            )
+        try:
+            given = await self._wait(question)
+        except asyncio.CancelledError:
+            self._record.add(refused)
+            raise
+        self._record.add(
+            QuestionAnswered(question_id=question, answer=given.answer, comment=given.comment)
+        )
+        return given.answer == "once", f"The user said no. {given.comment}".strip()
+
+    async def _wait(self, question: str) -> Answer:
+        waiting: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._open[question] = waiting
+        try:
+            return await waiting
+        finally:
+            del self._open[question]
