@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -48,7 +49,7 @@ def start(options: Options) -> int:
         # First of all: it starts up on another core while the rest is imported.
         helper = launch_helper()
     except (UsageError, OSError) as error:
-        return _fail(str(error))
+        return _fail(options, str(error))
 
     from kimi_cli.agent import Setup, SetupError, open_session
     from kimi_cli.cli.event_loop import run as run_loop
@@ -75,7 +76,7 @@ def start(options: Options) -> int:
             helper=helper,
         )
     except (UsageError, InputError) as error:
-        return _fail(str(error))
+        return _fail(options, str(error))
 
     async def session_and_run() -> int:
         opened = await open_session(setup)
@@ -98,9 +99,9 @@ def start(options: Options) -> int:
     try:
         return run_loop(session_and_run())
     except (SettingsError, UsageError) as error:
-        return _fail(str(error))
+        return _fail(options, str(error))
     except SetupError as error:
-        return _fail(str(error), error.reason)
+        return _fail(options, str(error), error.reason)
 
 
 def _check_usage(options: Options) -> None:
@@ -201,9 +202,19 @@ def _debug(home: Path, secrets: Sequence[str]) -> None:
         _tell(f"no debug log: {error}")
 
 
-def _fail(text: str, reason: StopReason = StopReason.CONFIGURATION) -> int:
+def _fail(options: Options, text: str, reason: StopReason = StopReason.CONFIGURATION) -> int:
+    """Say why there is no run; who asked for JSON gets the result of it as JSON."""
     _tell(text)
-    return EXIT_CODES[reason]
+    code = EXIT_CODES[reason]
+    if options.output_format != "text":
+        from kimi_cli.frontends.headless.result import Tally
+
+        tally = Tally()
+        tally.reason, tally.detail = reason, text
+        result = tally.result(session=None, model="", exit_code=code, denials=())
+        with contextlib.suppress(OSError, ValueError):
+            print(json.dumps(result, ensure_ascii=False), flush=True)
+    return code
 
 
 def _tell(text: str) -> None:

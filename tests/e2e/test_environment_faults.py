@@ -272,7 +272,7 @@ def test_a_disk_that_fills_up_while_it_works(
         return tool_calls([("grep", {"pattern": f"word|{index}"})], text=f"Step {index}.")
 
     server = serve(script)
-    run = kimi("-p", "hi", server=server, wrap=mounted(disk_full(kimi, "100k")))
+    run = kimi("-p", "hi", server=server, wrap=mounted(disk_full(kimi, "64k")))
     server.check()
     assert run.code == 74
     assert "o space left" in run.err
@@ -294,7 +294,7 @@ def test_a_tool_whose_output_does_not_fit_on_the_disk(
     (project / "calc.py").write_text("line of code\n" * 60_000)
     steps = [("read", {"path": "calc.py", "limit": 5}), call]
     server = serve([tool_calls([step]) for step in steps] + [text("Well.")])
-    run = kimi("-p", "hi", "--yolo", server=server, wrap=mounted(disk_full(kimi, "100k")))
+    run = kimi("-p", "hi", "--yolo", server=server, wrap=mounted(disk_full(kimi, "64k")))
     assert run.code in (0, 74)
     assert "Traceback" not in run.err
     assert "internal" not in run.err

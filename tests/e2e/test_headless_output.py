@@ -162,3 +162,23 @@ def test_progress_and_heartbeat_go_to_stderr(kimi: Kimi, serve: Serve) -> None:
     assert run.out == "slow\n"
     assert "read calc.py" in run.err
     assert run.err.count("still working · waiting for the model") >= 2
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "says"),
+    [
+        (["-p", "x", "-m", "m", "--thinking", "Loud!"], 2, "thinking"),
+        (["-p", "x", "-r", "nosuch", "--base-url", "http://127.0.0.1:9/v1"], 2, "session"),
+        (["-p", "x", "--json-schema", "missing.json"], 2, "missing.json"),
+        (["-p", "x", "--base-url", "https://api.moonshot.ai/v1"], 30, "KIMI_API_KEY"),
+    ],
+)
+@pytest.mark.parametrize("output", ["json", "stream-json"])
+def test_a_run_that_never_begins_gives_its_result_all_the_same(
+    kimi: Kimi, args: list[str], code: int, says: str, output: str
+) -> None:
+    run = kimi(*args, "--output-format", output, env={"KIMI_API_KEY": ""})
+    assert run.code == code
+    result = result_of(run)
+    assert says in result["detail"]
+    assert result["session_id"] is None

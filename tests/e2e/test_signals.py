@@ -268,12 +268,12 @@ def test_while_waiting_for_an_operation(
 
 def test_at_any_moment(kimi: Kimi, serve: Serve) -> None:
     """Wherever a signal finds it, imports included: it ends, and no traceback is shown."""
-    server = serve([text("Hello.")] * 20)
+    server = serve([text("Hello.")] * 10)
     whole = kimi("-p", "hi", server=server).seconds
-    for tenth in range(10):
+    for eighth in range(8):
         running = kimi.start("-p", "hi", server=server)
         # Not to wait for anything: to be somewhere else each time.
-        time.sleep(whole * tenth / 10)
+        time.sleep(whole * eighth / 8)
         running.signal(TERM)
         run = running.end(20)
         assert run.seconds < SOON
