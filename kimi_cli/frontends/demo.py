@@ -91,7 +91,7 @@ async def show(session: Session, prompt: str, root: Path, console: Console) -> i
     witness = Witness()
     session.subscribe(Transcript(console))
     session.subscribe(witness)
-    console.print(INTRO.format(root=root), highlight=False, soft_wrap=True)
+    console.print(INTRO.format(root=root), highlight=False)
     try:
         ended = await session.run_turn(prompt)
     finally:
@@ -100,7 +100,7 @@ async def show(session: Session, prompt: str, root: Path, console: Console) -> i
     console.print("\nThe change:", highlight=False)
     Transcript(console).diff(changes(root))
     if ended.reason is StopReason.DONE and witness.red_then_green and green:
-        console.print(OUTRO, highlight=False, soft_wrap=True)
+        console.print(OUTRO, highlight=False)
         return 0
     console.print(
         f"\nThe demo failed: turn {ended.reason.value} {ended.detail}, commands ended with "

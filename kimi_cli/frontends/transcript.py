@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from kimi_cli.frontends.plain import clean, clean_block, money, seconds, tokens
+from kimi_cli.frontends.wrap import StreamWrap
 from kimi_cli.protocol.events import (
     AssistantMessage,
     Event,
@@ -20,6 +21,8 @@ from kimi_cli.protocol.events import (
 from kimi_cli.protocol.messages import TextPart
 
 OUTPUT_LINES = 8
+HEADS = ("---", "+++", "diff ", "index ", "new file ")
+STYLES = {"thinking": "dim italic"}
 DIFF_LINES = 40
 
 
@@ -29,6 +32,7 @@ class Transcript:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._streaming: str | None = None
+        self._wrap = StreamWrap(console.width, "  ")
         utf8 = (console.encoding or "").lower().startswith("utf")
         self._user, self._call, self._think = ("›", "●", "✻") if utf8 else (">", "*", "~")
         self._changed: dict[str, tuple[int, int]] = {}
@@ -37,18 +41,14 @@ class Transcript:
     def __call__(self, event: Event) -> None:
         match event:
             case ThinkingDelta():
-                self._stream("thinking", event.text, "dim italic")
+                self._stream("thinking", event.text)
             case TextDelta():
-                self._stream("text", event.text, "")
+                self._stream("text", event.text)
             case UserMessage():
                 text = "".join(p.text for p in event.parts if isinstance(p, TextPart))
                 self._line(f"{self._user} {clean_block(text)}", "bold")
             case AssistantMessage():
                 self._end_stream()
-                if seconds(event.thinking_seconds):
-                    self._line(
-                        f"{self._think} thought for {seconds(event.thinking_seconds)}", "dim"
-                    )
                 if event.usage:
                     self._input += event.usage.input_tokens
                     self._cached += event.usage.cached_tokens
@@ -63,23 +63,28 @@ class Transcript:
                 self._end_stream()
                 self._summary(event)
 
-    def _stream(self, kind: str, text: str, style: str) -> None:
+    def _stream(self, kind: str, text: str) -> None:
         if self._streaming != kind:
             self._end_stream()
-            text = "  " + text.lstrip("\n")
+            self._console.print()
+            text = text.lstrip("\n")
+            first = f"{self._think} " if kind == "thinking" else ""
+            self._wrap = StreamWrap(self._console.width, "  ", first)
         self._streaming = kind
-        self._console.print(
-            Text(clean_block(text).replace("\n", "\n  "), style), end="", soft_wrap=True
-        )
+        self._write(self._wrap.feed(clean_block(text)))
 
     def _end_stream(self) -> None:
         if self._streaming:
-            self._console.print()
+            self._write(self._wrap.end() + "\n")
             self._streaming = None
+
+    def _write(self, text: str) -> None:
+        style = STYLES.get(self._streaming or "", "")
+        self._console.print(Text(text, style), end="", soft_wrap=True)
 
     def _tool(self, event: ToolResult) -> None:
         pieces = [f"{event.name} {clean(event.summary)}".strip(), event.display]
-        pieces.append("" if event.status == "ok" else event.status)
+        pieces.append("" if event.status == "ok" or event.display else event.status)
         pieces.append(seconds(event.seconds))
         outcome = " · ".join(dict.fromkeys(p for p in pieces if p))
         style = {"ok": "green", "error": "red"}.get(event.status, "yellow")
@@ -95,7 +100,7 @@ class Transcript:
 
     def diff(self, diff: str) -> None:
         """Print the hunks of a unified diff, green and red, cut to a few lines."""
-        lines = [line for line in clean_block(diff).splitlines() if line[:3] not in ("---", "+++")]
+        lines = [line for line in clean_block(diff).splitlines() if not line.startswith(HEADS)]
         for line in lines[:DIFF_LINES]:
             style = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")
             self._line(f"    {line}", style)
