@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import sys
 import tempfile
@@ -17,6 +16,7 @@ def run_demo(*, keep: bool, pace: bool, recording: Path | None = None) -> int:
     from rich.console import Console
 
     from kimi_cli.agent import Setup, open_session
+    from kimi_cli.cli.event_loop import run as run_loop
     from kimi_cli.frontends.demo import RECORDING, environment, make_project, show
     from kimi_cli.protocol.events import UserMessage
     from kimi_cli.protocol.messages import TextPart
@@ -50,9 +50,7 @@ def run_demo(*, keep: bool, pace: bool, recording: Path | None = None) -> int:
             opened = await open_session(setup)
             return await show(opened.session, prompt, root, console)
 
-        return asyncio.run(play())
-    except KeyboardInterrupt:
-        return 130
+        return run_loop(play())
     finally:
         if keep:
             print(f"kept: {folder}", file=sys.stderr)

@@ -10,8 +10,8 @@ _PIECES = re.compile(r"\n|[^\S\n]+|[^\s]+")
 
 
 class StreamWrap:
-    """Turns pieces of a text into lines of at most ``width`` columns, each with ``indent``, the first
-    one with ``first``.
+    """Turns pieces of a text into lines of at most ``width`` columns, each with ``indent``, the
+    first one with ``first``.
 
     A word is held back until it is known where it ends; ``end`` gives what is left. A word that
     is wider than a line is left to the terminal.

@@ -10,9 +10,11 @@ _PREFIXES = ("functions.", "functions_", "function.", "tools.")
 
 
 def normalise_tool_name(name: str, known: Collection[str] = ()) -> str:
-    """The tool that ``name`` means: ``functions.X:3``, ``functions_X``, ``functions.X`` and
-    ``X<|...`` are all X. A name in ``known`` is never changed; where several readings are
-    possible the one in ``known`` wins, and without one only the certain parts are cut off."""
+    """The tool that ``name`` means: ``functions.X:3``, ``functions_X``, ``functions.X``,
+    ``X<|...`` and other cases of its letters are all X.
+
+    A name in ``known`` is never changed; where several readings are possible the one in
+    ``known`` wins, and without one only the certain parts are cut off."""
     if name in known:
         return name
     bare = name.partition("<|")[0].strip()
@@ -21,7 +23,7 @@ def normalise_tool_name(name: str, known: Collection[str] = ()) -> str:
         if bare.startswith(prefix):
             rest = bare[len(prefix) :]
             candidates += [rest, _INDEX.sub("", rest)]
-    for candidate in candidates:
+    for candidate in (*candidates, *map(str.lower, candidates)):
         if candidate in known:
             return candidate
     # ":3" can't be part of a name (names are [A-Za-z0-9_-]), "_3" can.

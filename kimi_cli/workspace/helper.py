@@ -27,7 +27,7 @@ else:
     from helper_tree import GroupTree, Tree
     from helper_wire import Frames, pack
 
-_QUIET_MS = 5
+_QUIET_MS = 1
 # Seconds the helper spends on what a killed supervisor left behind.
 _ORPHAN_PATIENCE = 2.0
 

@@ -101,10 +101,10 @@ def _steps(place: Place, steps: int) -> Iterator[Row]:
     waits = overheads(server.chats[: steps + 1])
     first, last = (statistics.median(some) for some in (waits[:20], waits[-20:]))
     ordered = sorted(waits)
-    p95 = ordered[int(len(ordered) * 0.95)]
+    p10, p95 = (ordered[int(len(ordered) * share)] for share in (0.1, 0.95))
     yield Row(
         f"{steps} shell steps: overhead of one",
-        f"{statistics.median(waits):.1f} ms, p95 {p95:.1f} ms",
+        f"{statistics.median(waits):.1f} ms, p10 {p10:.1f}, p95 {p95:.1f}",
         "8 ms",
     )
     yield Row(

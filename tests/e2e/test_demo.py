@@ -64,7 +64,7 @@ def test_demo_needs_nothing_and_leaves_nothing(bare: dict[str, str], tmp_path: P
         "● shell python -m unittest",
         "    OK\n",
         "Four tests, all green",
-        "The change:\n    diff --git a/cart.py b/cart.py",
+        "The change:\n    @@ ",
         "export KIMI_API_KEY=",
         'kimi -p "',
     ]

@@ -405,7 +405,8 @@ def test_a_full_disk_for_the_result(kimi: Kimi, serve: Serve, output: str) -> No
     assert "stdout" in run.err
 
 
-def test_a_reader_who_leaves_ends_the_run(kimi: Kimi, serve: Serve) -> None:
+@pytest.mark.parametrize("wanted", ['"type":"session_started"', '"type":"tool_result"'])
+def test_a_reader_who_leaves_ends_the_run(kimi: Kimi, serve: Serve, wanted: str) -> None:
     def script(index: int, request: Recorded) -> Reply:
         return tool_calls([("grep", {"pattern": f"word{index}"})])
 
@@ -415,11 +416,38 @@ def test_a_reader_who_leaves_ends_the_run(kimi: Kimi, serve: Serve) -> None:
         running = kimi.start(
             "-p", "hi", "--output-format", "stream-json", server=server, stdout=stdout
         )
-    assert os.read(ours, 1)
+    seen = b""
+    while wanted.encode() not in seen:
+        seen += os.read(ours, 100)
     os.close(ours)
     run = running.end()
     server.check()
-    assert run.code in (74, 143)
+    assert run.code == 143
+    assert "stdout" in run.err
+    assert len(server.requests) < 100
+
+
+def test_a_reader_who_leaves_between_two_turns_ends_the_run(
+    kimi: Kimi, serve: Serve, project: Path
+) -> None:
+    """Whoever holds stdin open is not waited for when nobody reads the answers."""
+    server = serve([text("One."), text("Two.")])
+    (ours, theirs), (stdin, feed) = os.pipe(), os.pipe()
+    message = b'{"type": "user_message", "text": "hi"}\n'
+    with open(theirs, "wb") as stdout, open(stdin, "rb") as source:
+        running = kimi.start(
+            "--input-format", "stream-json", "--output-format", "stream-json",
+            server=server, stdin=source, stdout=stdout,
+        )  # fmt: skip
+    os.write(feed, message)
+    seen = b""
+    while b'"turn_ended"' not in seen:
+        seen += os.read(ours, 100_000)
+    os.close(ours)
+    os.write(feed, message)
+    run = running.end()
+    os.close(feed)
+    assert run.code == 143
 
 
 def test_a_terminal_as_stdin_is_not_waited_for(kimi: Kimi, serve: Serve) -> None:

@@ -365,3 +365,12 @@ def test_a_killed_parent(kimi: Kimi, serve: Serve, project: Path) -> None:
     assert (project / "new.txt").exists()
     ended = kimi.stored()[-1]
     assert (ended["type"], ended["reason"], ended["answer"]) == ("turn_ended", "done", "Done.")
+
+
+def test_during_the_demo(kimi: Kimi, tmp_path: Path, number: signal.Signals) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    running = kimi.start("demo", env={"TMPDIR": str(scratch), "KIMI_API_KEY": None})
+    running.until(lambda: "recorded" in running.out, "beginning")
+    stop(running, number)
+    assert number == KILL or not list(scratch.iterdir())

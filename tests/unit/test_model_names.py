@@ -16,6 +16,8 @@ KNOWN = {"shell", "read", "functions_x", "step_1"}
         ("functions_shell", "shell"),
         ("functions_shell_3", "shell"),
         ("shell:12", "shell"),
+        ("Shell", "shell"),
+        ("functions.Shell:0", "shell"),
         ("shell<|tool_call_argument_begin|>", "shell"),
         (" shell ", "shell"),
         ("functions_x", "functions_x"),

@@ -49,10 +49,11 @@ async def run(session: Session, job: Job, exit_code: Callable[[StopReason], int]
     progress = Progress(session.price.currency if session.price else None)
     lost: list[OSError] = []
     loop = asyncio.get_running_loop()
+    ending = _Ending(session)
 
     def stdout_lost(error: OSError) -> None:
         lost.append(error)
-        loop.call_soon_threadsafe(session.interrupt, StopReason.TERMINATED)
+        loop.call_soon_threadsafe(ending.stop, StopReason.TERMINATED)
 
     writer = Writer(_stdout(), stdout_lost)
     session.subscribe(tally)
@@ -61,24 +62,25 @@ async def run(session: Session, job: Job, exit_code: Callable[[StopReason], int]
         for event in job.opening:
             writer.write(line_of(event))
         session.subscribe(lambda event: writer.write(line_of(event)))
-    killed = _obey_signals(session)
+    ending.obey_signals()
     beat = asyncio.create_task(progress.beat(job.heartbeat))
     checks, schema = _checks(session, job)
     try:
         async for message in _messages(session, job, schema):
             await session.run_turn(message, checks)
-            if killed:
+            if ending.reason:
                 break
     except asyncio.CancelledError:
-        if not killed:
+        if not ending.reason:
             raise
     finally:
+        ending.working = False
         beat.cancel()
         await session.close()
     if schema and tally.reason is StopReason.DONE:
         tally.structured = schema.value
-    if killed:
-        tally.reason, tally.detail = killed[0], ""
+    if ending.reason:
+        tally.reason, tally.detail = ending.reason, ""
     code = exit_code(tally.reason)
     _print_result(session, job, tally, code, writer)
     if not writer.close(DRAIN_SECONDS) and not lost:
@@ -137,32 +139,44 @@ async def _messages(session: Session, job: Job, schema: SchemaCheck | None) -> A
         yield say_operation.model_copy(update={"text": say_operation.text + instruction})
 
 
-def _obey_signals(session: Session) -> list[StopReason]:
-    """End the turn on the first signal, the process on the second; returns the list that will
-    hold the reason."""
-    loop = asyncio.get_running_loop()
-    work = asyncio.current_task()
-    received: list[StopReason] = []
+class _Ending:
+    """Ends the run before its time, for a signal or because nobody reads stdout any more; the
+    first ``reason`` counts. A second signal ends the process at once."""
 
-    def obey(reason: StopReason, number: int) -> None:
-        if received:
+    def __init__(self, session: Session) -> None:
+        self.reason: StopReason | None = None
+        self.working = True
+        """False from when there is nothing left to end but the closing, which is quick."""
+        self._signalled = False
+        self._session = session
+        self._work = asyncio.current_task()
+
+    def stop(self, reason: StopReason) -> None:
+        if self.reason is not None:
+            return
+        self.reason = reason
+        if self._session.busy:
+            self._session.interrupt(reason)
+        elif self.working and self._work:
+            self._work.cancel()
+
+    def obey_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number, reason in (
+            (signal.SIGINT, StopReason.INTERRUPTED),
+            (signal.SIGTERM, StopReason.TERMINATED),
+            (signal.SIGHUP, StopReason.TERMINATED),
+        ):
+            if signal.getsignal(number) is signal.SIG_IGN:
+                continue
+            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+                loop.add_signal_handler(number, self._obey, reason, number)
+
+    def _obey(self, reason: StopReason, number: int) -> None:
+        if self._signalled:
             os._exit(128 + number)
-        received.append(reason)
-        if session.busy:
-            session.interrupt(reason)
-        elif work:
-            work.cancel()
-
-    for number, reason in (
-        (signal.SIGINT, StopReason.INTERRUPTED),
-        (signal.SIGTERM, StopReason.TERMINATED),
-        (signal.SIGHUP, StopReason.TERMINATED),
-    ):
-        if signal.getsignal(number) is signal.SIG_IGN:
-            continue
-        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-            loop.add_signal_handler(number, obey, reason, number)
-    return received
+        self._signalled = True
+        self.stop(reason)
 
 
 def _stdout() -> int:
