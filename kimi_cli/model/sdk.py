@@ -31,6 +31,9 @@ _VERSION = re.compile(r'__version__ = "(\d+)\.(\d+)')
 def load() -> type[AsyncOpenAI]:
     """Import the SDK and return its client class. Quick for the tested versions, and the plain
     import for others, for an SDK that is loaded already and when anything goes wrong."""
+    if (loaded := sys.modules.get("openai._client")) is not None:
+        # Asked of the package itself, the name would load all that the stand-ins kept out.
+        return cast("type[AsyncOpenAI]", loaded.AsyncOpenAI)
     if "openai" not in sys.modules and _tested():
         before = set(sys.modules)
         try:

@@ -300,3 +300,12 @@ def test_plain_http_needs_no_certificates() -> None:
     context = sdk.tls_context("http://127.0.0.1:8000/v1", {})
     assert context.get_ca_certs() == []
     assert context.verify_mode is ssl.CERT_REQUIRED
+
+
+def test_a_second_client_loads_no_more() -> None:
+    count = "len([n for n in sys.modules if n.startswith('openai')])"
+    code = (
+        "import sys; from kimi_cli.model.sdk import load; "
+        f"first = load(); n = {count}; assert load() is first; assert {count} == n, {count}"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
