@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from kimi_cli.settings.errors import SettingsError
-from kimi_cli.settings.files import read_text
+from kimi_cli.settings.files import read_text, write_private
 
 TRUSTED = "trusted-folders"
 
@@ -37,6 +37,24 @@ def trust(home: Path, root: Path) -> None:
         os.write(descriptor, b"\n" + json.dumps(real).encode() + b"\n")
     finally:
         os.close(descriptor)
+
+
+def distrust(home: Path, root: Path) -> bool:
+    """Take the folder from the list; whether it was there. Raises OSError."""
+    import json
+
+    real = os.path.realpath(root)
+    rest = sorted(_trusted(home) - {real})
+    known = real in _trusted(home)
+    if known:
+        lines = "".join(json.dumps(folder) + "\n" for folder in rest)
+        write_private(home / TRUSTED, lines.encode())
+    return known
+
+
+def trusted_folders(home: Path) -> list[str]:
+    """The folders on the list, sorted."""
+    return sorted(_trusted(home))
 
 
 def _trusted(home: Path) -> set[str]:
