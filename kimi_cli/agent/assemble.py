@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 from collections.abc import Mapping, Sequence
@@ -194,7 +195,15 @@ async def _build(
             raise SetupError(f"the session's folder {cwd} is gone: say with -C where to go on")
     workspace = _workspace(setup, settings, cwd, log)
     model, thinking = _model_of(settings, loaded, history)
-    provider, price, media, doubt = await _provider(setup, settings, model, thinking, log.id)
+    # The clock runs from here: an endpoint that does not answer is a part of the run.
+    budget = Budget(_limits(settings), warn_at=settings.budget.warn_at)
+    try:
+        async with asyncio.timeout(budget.seconds_left):
+            provider, price, media, doubt = await _provider(
+                setup, settings, model, thinking, log.id
+            )
+    except TimeoutError:
+        raise SetupError("the time limit is reached", StopReason.TIME_LIMIT) from None
     warnings += [doubt] if doubt else []
     if blind := setup.media - media:
         raise SetupError(f"{provider.model} takes no {' and no '.join(sorted(blind))}s")
@@ -206,7 +215,9 @@ async def _build(
     policy: Policy = (
         AllowAll()
         if setup.yolo
-        else WorkspaceOnly(workspace.folders, readable=[log.path], protected=PROTECTED)
+        else WorkspaceOnly(
+            workspace.folders, readable=[log.path], protected=PROTECTED, private=[setup.home]
+        )
     )
     toolbox = Toolbox(
         default_tools(
@@ -224,7 +235,7 @@ async def _build(
         toolbox=toolbox,
         tools=tools,
         workspace=workspace,
-        budget=Budget(_limits(settings), warn_at=settings.budget.warn_at),
+        budget=budget,
         price=price,
         on_ask=setup.on_ask or settings.headless.on_ask,
     )

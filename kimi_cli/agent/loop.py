@@ -124,15 +124,14 @@ class Turn:
                 for news in self.host.take_news():
                     self._tell(news)
                 self._deliver_steering()
-            elif reply.lost:
-                self._tell(GARBLED_CALL)
-            elif not text:
+            elif reply.lost or not text:
                 empty += 1
                 if empty >= MAX_EMPTY_ANSWERS:
                     raise StopTurn(
-                        StopReason.EMPTY_ANSWER, f"the model gave {empty} empty answers in a row"
+                        StopReason.EMPTY_ANSWER,
+                        f"the model gave {empty} empty or garbled answers in a row",
                     )
-                self._tell(ANSWER_PLEASE)
+                self._tell(GARBLED_CALL if reply.lost else ANSWER_PLEASE)
             elif reply.finish_reason == "length" and continued < MAX_CONTINUATIONS:
                 continued += 1
                 kept += said

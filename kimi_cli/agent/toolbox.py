@@ -236,7 +236,12 @@ class Toolbox:
         raw = output.text.encode("utf-8", "surrogatepass")
         if len(raw) <= MAX_RESULT_BYTES:
             return output.text, output.output_path
-        path = output.output_path or str(self._workspace.spill(name, raw))
+        path = output.output_path
+        try:
+            path = path or str(self._workspace.spill(name, raw))
+        except OSError as error:
+            lost = f"no file: it could not be kept ({error.strerror or error})"
+            return clip_middle(output.text, MAX_RESULT_BYTES, lost), None
         return clip_middle(output.text, MAX_RESULT_BYTES, path), path
 
     def _find(self, name: str) -> Tool | None:

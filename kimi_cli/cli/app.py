@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -10,7 +11,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from kimi_cli.cli.exit_codes import help_text
+from kimi_cli.cli.exit_codes import EXIT_CODES, help_text
+from kimi_cli.protocol.stops import StopReason
 from kimi_cli.version import VERSION
 
 EPILOG = "Exit codes:\n\n\b\n" + help_text()
@@ -192,8 +194,26 @@ def demo(
     raise typer.Exit(run_demo(keep=keep, pace=not fast))
 
 
+@app.command()
+def trust(
+    action: Annotated[
+        Literal["add", "remove", "list"], typer.Argument(help="What to do with the folder.")
+    ] = "list",
+    folder: Annotated[
+        Path | None, typer.Argument(help="The folder; the project you are in when left out.")
+    ] = None,
+) -> None:
+    """Say which folders' project settings take effect."""
+    from kimi_cli.cli.trust import change_trust
+
+    raise typer.Exit(change_trust(action, folder))
+
+
 def run(arguments: Sequence[str]) -> int:
     """Carry out a command line; returns the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A "…" that the terminal's encoding lacks is no reason to fail.
+        sys.stdout.reconfigure(errors="replace")
     app.add_typer(_config(arguments), name="config")
     try:
         app(list(arguments), prog_name="kimi", standalone_mode=True)
@@ -201,6 +221,12 @@ def run(arguments: Sequence[str]) -> int:
         return _code(end.code)
     except KeyboardInterrupt:
         return 130
+    except Exception:
+        import traceback
+
+        # Python's own end would be exit code 1, which scripts take for "task failed".
+        traceback.print_exc()
+        return EXIT_CODES[StopReason.INTERNAL]
     return 0
 
 

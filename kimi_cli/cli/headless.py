@@ -120,6 +120,8 @@ def _check_usage(options: Options) -> None:
         raise UsageError("--continue and --resume can't be given together")
     if not options.keep_session and (options.continue_last or options.resume):
         raise UsageError("--no-session can't go on with a stored session")
+    if options.system_prompt_file and (options.continue_last or options.resume):
+        raise UsageError("--system-prompt-file: a stored session keeps the prompt it began with")
 
 
 def _message(options: Options) -> Any:
@@ -168,13 +170,16 @@ def _schema(path: Path | None) -> Mapping[str, Any] | None:
 
     try:
         schema = json.loads(_text(path))
-        jsonschema.validators.validator_for(schema).check_schema(schema)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not JSON: {error}") from None
-    except jsonschema.SchemaError as error:
-        raise UsageError(f"{path} is not a JSON Schema: {error.message}") from None
     if not isinstance(schema, dict):
         raise UsageError(f"{path} must hold a JSON object")
+    try:
+        jsonschema.validators.validator_for(schema).check_schema(schema)
+    except jsonschema.SchemaError as error:
+        raise UsageError(f"{path} is not a JSON Schema: {error.message}") from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is not a JSON Schema: {error}") from None
     return schema
 
 

@@ -40,15 +40,23 @@ class WorkspaceOnly:
     """Reading and editing inside the given folders is free; everything else asks.
 
     Paths are judged by where they really lead: symlinks are resolved first. ``protected`` are
-    folders that may be read but not changed although they lie inside (``.git``, ``.kimi``).
+    folders that may be read but not changed although they lie inside (``.git``, ``.kimi``), in
+    any case of letters, since some file systems see none. ``private`` folders are outside
+    wherever they lie, but for what is ``readable``.
     """
 
     def __init__(
-        self, folders: Sequence[Path], *, readable: Sequence[Path] = (), protected: Sequence[str]
+        self,
+        folders: Sequence[Path],
+        *,
+        readable: Sequence[Path] = (),
+        protected: Sequence[str],
+        private: Sequence[Path] = (),
     ) -> None:
         self._folders = [folder.resolve() for folder in folders]
         self._readable = [folder.resolve() for folder in readable]
-        self._protected = frozenset(protected)
+        self._protected = frozenset(name.casefold() for name in protected)
+        self._private = [folder.resolve() for folder in private]
 
     def decide(self, tool: str, intents: Sequence[Intent]) -> Decision:
         for intent in intents:
@@ -66,12 +74,14 @@ class WorkspaceOnly:
         except (OSError, RuntimeError) as error:
             return f"{path} can't be resolved: {error}"
         home = next((f for f in self._folders if real.is_relative_to(f)), None)
-        if intent.kind == "read":
-            if home or any(real.is_relative_to(f) for f in self._readable):
-                return ""
-            return f"{path} is outside the workspace"
+        if intent.kind == "read" and any(real.is_relative_to(f) for f in self._readable):
+            return ""
+        if any(real.is_relative_to(f) for f in self._private):
+            return f"{path} belongs to kimi itself"
         if home is None:
             return f"{path} is outside the workspace"
-        if self._protected.intersection(real.relative_to(home).parts):
+        if intent.kind == "read":
+            return ""
+        if self._protected.intersection(p.casefold() for p in real.relative_to(home).parts):
             return f"{path} is protected"
         return ""

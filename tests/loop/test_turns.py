@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import shutil
+import signal
+import socket
+import sys
 from pathlib import Path
 
-from kimi_cli.agent.loop import ANSWER_PLEASE, CONTINUE
+import pytest
+
+from kimi_cli.agent import Setup, SetupError, open_session
+from kimi_cli.agent.loop import ANSWER_PLEASE, CONTINUE, GARBLED_CALL, MAX_EMPTY_ANSWERS
 from kimi_cli.agent.repeats import STOP_AT
+from kimi_cli.cli.exit_codes import EXIT_CODES
+from kimi_cli.frontends.headless.run import Job
+from kimi_cli.frontends.headless.run import run as headless
 from kimi_cli.protocol.events import (
     DURABLE,
     AssistantMessage,
@@ -25,7 +36,7 @@ from kimi_cli.protocol.messages import TextPart
 from kimi_cli.protocol.operations import Answer, Interrupt, Say, Steer
 from kimi_cli.protocol.stops import StopReason
 from tests.loop.conftest import StageMaker
-from tests.support.replies import Usage, text, tool_calls
+from tests.support.replies import Usage, leaked, text, tool_calls
 
 
 def words(event: UserMessage | ToolResult | AssistantMessage) -> str:
@@ -290,5 +301,74 @@ def test_an_answer_cut_by_the_content_filter_is_paid_for_and_kept(stage: StageMa
             (kept,) = s.of(AssistantMessage)
             assert kept.partial
             assert words(kept) == "some words"
+
+    run(scene())
+
+
+def test_calls_that_never_arrive_whole_end_the_turn(stage: StageMaker) -> None:
+    async def scene() -> None:
+        garbled = leaked([("shell", {"command": "true"})])[:60]
+        async with stage(lambda index, request: text(garbled)) as s:
+            ended = await s.session.run_turn("go")
+            assert ended.reason is StopReason.EMPTY_ANSWER
+            assert len(s.server.requests) == MAX_EMPTY_ANSWERS
+            assert s.sent(-1)[-1]["content"] == GARBLED_CALL
+
+    run(scene())
+
+
+def test_an_output_that_cannot_be_kept_is_cut_all_the_same(
+    stage: StageMaker, tmp_path: Path
+) -> None:
+    async def scene() -> None:
+        async with stage([tool_calls([("read", {"path": "long"})]), text("done")]) as s:
+            lines = "".join(f"{number} {'x' * 90}\n" for number in range(2000))
+            (tmp_path / "work/long").write_text(lines)
+            (folder,) = (tmp_path / "home").glob("sessions/**/outputs")
+            shutil.rmtree(folder)
+            folder.write_text("in the way")
+            ended = await s.session.run_turn("go")
+            (result,) = s.of(ToolResult)
+            assert (ended.reason, result.status) == (StopReason.DONE, "ok")
+            assert "could not be kept" in words(result)
+
+    run(scene())
+
+
+def test_a_signal_counts_although_nobody_reads_stdout(
+    stage: StageMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene() -> None:
+        reader, writer = os.pipe()
+        calls = [("shell", {"command": "sleep 60"})]
+        with os.fdopen(reader, "rb"), os.fdopen(writer, "wb") as stdout:
+            monkeypatch.setattr(sys, "stdout", stdout)
+            async with stage([tool_calls(calls, text="x" * 300_000)], yolo=True) as s:
+
+                def stop(event: Event) -> None:
+                    if isinstance(event, ToolStarted):
+                        os.kill(os.getpid(), signal.SIGTERM)
+
+                s.session.subscribe(stop)
+                job = Job(message=Say(text="go"), output="stream-json")
+                code = await headless(s.session, job, lambda reason: EXIT_CODES[reason])
+            assert code == 143
+
+    run(scene())
+
+
+def test_the_time_limit_holds_while_the_endpoint_is_asked_what_it_is() -> None:
+    async def scene() -> None:
+        flags = {"endpoint.dialect": "auto", "budget.timeout": 0.3}
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            setup = Setup(
+                env={},
+                home=Path("/nonexistent"),
+                flags={**flags, "endpoint.base_url": f"http://127.0.0.1:{silent.getsockname()[1]}"},
+                keep=False,
+            )
+            with pytest.raises(SetupError) as caught:
+                await open_session(setup)
+            assert caught.value.reason is StopReason.TIME_LIMIT
 
     run(scene())

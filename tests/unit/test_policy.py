@@ -14,7 +14,12 @@ def policy(tmp_path: Path) -> WorkspaceOnly:
     (root / ".git").mkdir(parents=True)
     (tmp_path / "outputs").mkdir()
     (root / "way-out").symlink_to(tmp_path)
-    return WorkspaceOnly([root], readable=[tmp_path / "outputs"], protected=[".git", ".kimi"])
+    return WorkspaceOnly(
+        [root],
+        readable=[tmp_path / "outputs", root / ".own/sessions/1"],
+        protected=[".git", ".kimi"],
+        private=[root / ".own"],
+    )
 
 
 @pytest.mark.parametrize(
@@ -25,6 +30,11 @@ def policy(tmp_path: Path) -> WorkspaceOnly:
         ("read", "work/.git/config", "allow"),
         ("write", "work/.git/config", "ask"),
         ("write", "work/sub/.kimi/config.toml", "ask"),
+        ("write", "work/.GIT/hooks/pre-commit", "ask"),
+        ("read", "work/.own/config.toml", "ask"),
+        ("write", "work/.own/trusted-folders", "ask"),
+        ("read", "work/.own/sessions/1/outputs/1.txt", "allow"),
+        ("write", "work/.own/sessions/1/outputs/1.txt", "ask"),
         ("read", "outputs/1.txt", "allow"),
         ("write", "outputs/1.txt", "ask"),
         ("read", "elsewhere", "ask"),

@@ -50,10 +50,15 @@ class SchemaCheck:
     def _problem(self, answer: str) -> str | None:
         fenced = _FENCE.match(answer.strip())
         try:
-            value = json.loads(fenced.group(1) if fenced else answer)
-        except ValueError as error:
+            value = json.loads(fenced.group(1) if fenced else answer, parse_constant=_no_number)
+        except (ValueError, RecursionError) as error:
             return f"The answer is not JSON: {error}"
-        errors = sorted(self._validator.iter_errors(value), key=lambda e: list(map(str, e.path)))
+        try:
+            errors = sorted(self._validator.iter_errors(value), key=lambda e: str(e.json_path))
+        except Exception as error:
+            # A $ref that leads nowhere shows only when it is followed.
+            reason = f"--json-schema can't be used: {error}"
+            raise StopTurn(StopReason.CONFIGURATION, reason) from None
         if errors:
             return "The answer does not meet the schema: " + "; ".join(
                 f"{e.json_path}: {e.message[:200]}" for e in errors[:5]
@@ -89,6 +94,10 @@ class VerifyCheck:
             self._left = self._tries
             raise StopTurn(StopReason.VERIFY_FAILED, problem)
         return f"{problem}. Its output:\n{_tail(task)}\nThe task is done when it passes. Go on."
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no JSON value")
 
 
 def _tail(task: Task) -> str:

@@ -32,7 +32,9 @@ async def operations(session: Session) -> AsyncIterator[Say]:
             problem = error.errors(include_url=False, include_input=False)[0]
             say(f"kimi: not an operation: {problem['msg']}: {line[:100]!r}")
             return
-        if isinstance(operation, Say):
+        if isinstance(operation, Say) and not (operation.text.strip() or operation.parts):
+            say("kimi: not an operation: the message is empty")
+        elif isinstance(operation, Say):
             inbox.put_nowait(operation)
         else:
             session.send(operation)

@@ -25,6 +25,8 @@ from kimi_cli.store.events_file import encode_event
 
 OutputFormat = Literal["text", "json", "stream-json"]
 DRAIN_SECONDS = 5.0
+ENDING_DRAIN_SECONDS = 0.3
+"""Whoever sent a signal waits no longer than a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +85,10 @@ async def run(session: Session, job: Job, exit_code: Callable[[StopReason], int]
         tally.reason, tally.detail = ending.reason, ""
     code = exit_code(tally.reason)
     _print_result(session, job, tally, code, writer)
-    if not writer.close(DRAIN_SECONDS) and not lost:
+    patience = ENDING_DRAIN_SECONDS if ending.reason else DRAIN_SECONDS
+    if not writer.close(patience) and not lost:
         say("kimi: stdout is not read; the result is lost")
-        return 74
+        return code if ending.reason else 74
     if lost:
         say(f"kimi: the result is lost, stdout cannot be written: {lost[0].strerror}")
         return code or 74

@@ -1,12 +1,13 @@
 """Standard input of a headless run: a prompt, data beside a prompt, or nothing.
 
 A run must not hang because somebody left a pipe open. A shell pipeline is waited for to its end;
-a pipe that our parent itself holds, or a socket (what Node gives its children), is a harness that
-may never write: after a short wait for the first byte the run goes on without.
+a pipe that one of our ancestors holds, or a socket (what Node gives its children), is a harness
+that may never write: after a short wait for the first byte the run goes on without.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import stat
@@ -30,7 +31,7 @@ def read_beside(note: Callable[[str], None]) -> str:
     if fd is None or os.isatty(fd):
         return ""
     mode = os.fstat(fd).st_mode
-    if (stat.S_ISSOCK(mode) or (stat.S_ISFIFO(mode) and _held_by_parent(fd))) and not _ready(
+    if (stat.S_ISSOCK(mode) or (stat.S_ISFIFO(mode) and _held_above(fd))) and not _ready(
         fd, HARNESS_WAIT
     ):
         note("nothing arrived on stdin; going on without it")
@@ -78,17 +79,31 @@ def _ready(fd: int, seconds: float) -> bool:
     return True
 
 
-def _held_by_parent(fd: int) -> bool:
-    """Whether our parent has the pipe open for writing (Linux only; elsewhere it is assumed)."""
-    folder = Path(f"/proc/{os.getppid()}/fd")
+def _held_above(fd: int) -> bool:
+    """Whether our parent, or one above it, has the pipe open for writing, which no shell does with
+    a pipeline of its own (Linux only; elsewhere it is assumed)."""
+    if not os.path.exists("/proc/self/fd"):
+        return True
     try:
         pipe = os.readlink(f"/proc/self/fd/{fd}")
-        for entry in folder.iterdir():
-            try:
+        process = os.getppid()
+        while process > 0:
+            if _holds(process, pipe):
+                return True
+            status = Path(f"/proc/{process}/stat").read_bytes()
+            process = int(status.rpartition(b")")[2].split()[1])
+    except (OSError, ValueError, IndexError):
+        pass
+    return False
+
+
+def _holds(process: int, pipe: str) -> bool:
+    try:
+        for entry in Path(f"/proc/{process}/fd").iterdir():
+            with contextlib.suppress(OSError):
                 if os.readlink(entry) == pipe and entry.lstat().st_mode & stat.S_IWUSR:
                     return True
-            except OSError:
-                continue
     except OSError:
-        return not folder.exists()
+        # Another user's: it may well hold the pipe, but so may anybody.
+        pass
     return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import select
 import threading
 from collections.abc import Callable
 
@@ -39,7 +40,11 @@ class Writer:
             try:
                 view = memoryview(data)
                 while view:
-                    view = view[os.write(self._fd, view) :]
+                    try:
+                        view = view[os.write(self._fd, view) :]
+                    except BlockingIOError:
+                        # Non-blocking for our parent's sake (Node does that), not for ours.
+                        select.select([], [self._fd], [])
             except OSError as error:
                 broken = True
                 self._on_error(error)
