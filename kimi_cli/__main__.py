@@ -40,7 +40,7 @@ def _obey_signals() -> None:
     import signal
 
     def end(number: int, frame: object) -> None:
-        raise SystemExit(128 + number)
+        raise SystemExit(143 if number == signal.SIGHUP else 128 + number)
 
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         number = getattr(signal, name)

@@ -10,34 +10,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from kimi_cli.agent.budget import Budget, Limits
-from kimi_cli.agent.model_config import missing_key, model_config, price_of
+from kimi_cli.agent.budget import Budget
+from kimi_cli.agent.model_config import limits_of, missing_key, model_config, price_of
 from kimi_cli.agent.prompt import system_prompt
 from kimi_cli.agent.session import Session
+from kimi_cli.agent.stored import Stored, open_stored, started
 from kimi_cli.agent.toolbox import Toolbox
 from kimi_cli.model.build import build_endpoint, build_provider
 from kimi_cli.model.catalogue import Price
 from kimi_cli.model.endpoint import detect
 from kimi_cli.model.errors import ConfigError
 from kimi_cli.model.names import normalise_tool_name
-from kimi_cli.protocol.events import (
-    Event,
-    ModelChanged,
-    SessionResumed,
-    SessionStarted,
-    ToolResult,
-)
+from kimi_cli.protocol.events import Event
 from kimi_cli.protocol.provider import Provider
 from kimi_cli.protocol.stops import StopReason
-from kimi_cli.protocol.tools import ToolSchema
 from kimi_cli.safety.policy import AllowAll, Policy, WorkspaceOnly
 from kimi_cli.settings import Loaded, Settings, is_trusted, kimi_home, load_settings
 from kimi_cli.store.errors import SessionError, StoreError
-from kimi_cli.store.events_file import LoadedLog, read_events
-from kimi_cli.store.index import latest
 from kimi_cli.store.log import Log, MemoryLog, SessionLog
 from kimi_cli.tools.registry import default_tools
-from kimi_cli.version import VERSION
 from kimi_cli.workspace.launch import Helper
 from kimi_cli.workspace.place import LocalWorkspace
 from kimi_cli.workspace.processes import ProcessRunner
@@ -45,7 +36,6 @@ from kimi_cli.workspace.roots import project_root
 
 PROTECTED = (".git", ".kimi")
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
-PROGRAM = f"kimi {VERSION}"
 
 
 class SetupError(Exception):
@@ -124,35 +114,54 @@ async def open_session(setup: Setup) -> Opened:
 
     Raises SettingsError for the settings, SetupError for everything else that is in the way.
     """
+    cwd = _working_directory(setup)
     try:
-        cwd = (setup.cwd or Path(os.getcwd())).resolve()
-    except FileNotFoundError:
-        raise SetupError("the working directory no longer exists") from None
-    loaded = _load(setup, cwd)
-    if setup.provider is None and (problem := missing_key(loaded.settings)):
-        raise SetupError(problem, StopReason.AUTHENTICATION)
-    keep = setup.keep and loaded.settings.session.keep
-    try:
+        stored = open_stored(setup.home, project_root(cwd), setup.resume, setup.continue_last)
         try:
-            log, history = _open_log(setup, project_root(cwd), keep)
-        except StoreError as error:
-            if setup.resume or setup.continue_last or error.errno not in READ_ONLY:
-                raise
-            # Work that leaves no trace is better than none: a container's home is often read-only.
-            loaded.warnings.append(f"{error}; this session is not kept")
-            log, history, keep = MemoryLog(), None, False
+            if stored and setup.cwd is None:
+                cwd = stored.folder()
+            loaded = _load(setup, cwd)
+            if setup.provider is None and (problem := missing_key(loaded.settings)):
+                raise SetupError(problem, StopReason.AUTHENTICATION)
+            log = stored.log if stored else _new_log(setup, loaded, project_root(cwd))
+        except BaseException:
+            if stored:
+                stored.log.close()
+            raise
     except SessionError as error:
         raise SetupError(str(error)) from None
     except StoreError as error:
         raise SetupError(str(error), StopReason.STORE_FAILED) from None
     try:
-        return await _build(setup, cwd, loaded, log, history, keep)
+        return await _build(setup, cwd, loaded, log, stored)
     except BaseException:
-        if history is None:
-            log.discard()
-        else:
+        if stored:
             log.close()
+        else:
+            log.discard()
         raise
+
+
+def _working_directory(setup: Setup) -> Path:
+    try:
+        return (setup.cwd or Path(os.getcwd())).resolve()
+    except FileNotFoundError:
+        raise SetupError("the working directory no longer exists") from None
+    except OSError as error:
+        raise SetupError(f"{setup.cwd}: {error.strerror}") from None
+
+
+def _new_log(setup: Setup, loaded: Loaded, root: Path) -> Log:
+    if not (setup.keep and loaded.settings.session.keep):
+        return MemoryLog()
+    try:
+        return SessionLog.create(setup.home, root)
+    except StoreError as error:
+        if error.errno not in READ_ONLY:
+            raise
+        # Work that leaves no trace is better than none: a container's home is often read-only.
+        loaded.warnings.append(f"{error}; this session is not kept")
+        return MemoryLog()
 
 
 def _load(setup: Setup, cwd: Path) -> Loaded:
@@ -165,38 +174,30 @@ def _load(setup: Setup, cwd: Path) -> Loaded:
     )
 
 
-def _open_log(setup: Setup, root: Path, keep: bool) -> tuple[Log, LoadedLog | None]:
-    wanted = setup.resume
-    if setup.continue_last:
-        wanted = latest(setup.home, root)
-        if wanted is None:
-            raise SetupError("there is no session of this project to continue")
-    if wanted is None:
-        return (SessionLog.create(setup.home, root) if keep else MemoryLog()), None
-    log = SessionLog.open(setup.home, wanted, root)
-    return log, read_events(log.path)
-
-
 async def _build(
-    setup: Setup, cwd: Path, loaded: Loaded, log: Log, history: LoadedLog | None, keep: bool
+    setup: Setup, cwd: Path, loaded: Loaded, log: Log, stored: Stored | None
+) -> Opened:
+    workspace = _workspace(setup, loaded.settings, cwd, log)
+    try:
+        return await _furnish(setup, cwd, loaded, log, stored, workspace)
+    except BaseException:
+        workspace.processes.kill_now()
+        raise
+
+
+async def _furnish(
+    setup: Setup,
+    cwd: Path,
+    loaded: Loaded,
+    log: Log,
+    stored: Stored | None,
+    workspace: LocalWorkspace,
 ) -> Opened:
     settings = loaded.settings
     warnings = list(loaded.warnings)
-    begun = (
-        next((e for e in history.events if isinstance(e, SessionStarted)), None)
-        if history
-        else None
-    )
-    if history and begun is None:
-        raise SetupError(f"session {log.id} has no beginning and can't be continued")
-    if begun and setup.cwd is None:
-        cwd = Path(begun.cwd)
-        if not cwd.is_dir():
-            raise SetupError(f"the session's folder {cwd} is gone: say with -C where to go on")
-    workspace = _workspace(setup, settings, cwd, log)
-    model, thinking = _model_of(settings, loaded, history)
+    model, thinking = _model_of(loaded, stored)
     # The clock runs from here: an endpoint that does not answer is a part of the run.
-    budget = Budget(_limits(settings), warn_at=settings.budget.warn_at)
+    budget = Budget(limits_of(settings), warn_at=settings.budget.warn_at)
     try:
         async with asyncio.timeout(budget.seconds_left):
             provider, price, media, doubt = await _provider(
@@ -228,7 +229,7 @@ async def _build(
         media_kinds=media,
         normalise=normalise_tool_name,
     )
-    tools = [ToolSchema(**t) for t in begun.tools] if begun else toolbox.schemas()
+    tools = stored.tools if stored else toolbox.schemas()
     session = Session(
         log=log,
         provider=provider,
@@ -241,17 +242,36 @@ async def _build(
     )
     try:
         opening: list[Event]
-        if history and begun:
-            opening = _resume(session, workspace, history, model, thinking, cwd)
+        if stored:
+            session.restore(stored.events)
+            workspace.files.restore(stored.touches())
+            opening = stored.resumed(cwd, model, thinking)
         else:
             prompt = setup.system_prompt or system_prompt(workspace)
-            opening = [_started(prompt, tools, cwd, provider.model, thinking)]
+            opening = [started(prompt, tools, cwd, provider.model, thinking)]
         for event in opening:
             session.record(event)
     except StoreError as error:
         raise SetupError(str(error), StopReason.STORE_FAILED) from None
-    key = settings.endpoint.api_key.get_secret_value()
-    return Opened(session, settings, warnings, [key] if key else [], keep, media, opening)
+    kept = isinstance(log, SessionLog)
+    return Opened(session, settings, warnings, _secrets(settings), kept, media, opening)
+
+
+def _secrets(settings: Settings) -> list[str]:
+    endpoint = settings.endpoint
+    values = [endpoint.api_key, *endpoint.headers.values()]
+    return [text for value in values if (text := value.get_secret_value())]
+
+
+def _model_of(loaded: Loaded, stored: Stored | None) -> tuple[str, str]:
+    """Model and thinking: a stored session keeps its own unless a flag says otherwise."""
+    settings = loaded.settings
+    model, thinking = stored.model if stored else (settings.model, settings.thinking)
+    if loaded.sources["model"].kind == "flag":
+        model = settings.model
+    if loaded.sources["thinking"].kind == "flag":
+        thinking = settings.thinking
+    return model, thinking
 
 
 def _workspace(setup: Setup, settings: Settings, cwd: Path, log: Log) -> LocalWorkspace:
@@ -288,63 +308,3 @@ async def _provider(
         raise SetupError(str(problem)) from None
     doubt = f"taking the endpoint for {client.dialect.name}: {error.message}" if error else ""
     return client, price_of(settings, client), client.media, doubt
-
-
-def _limits(settings: Settings) -> Limits:
-    budget = settings.budget
-    return Limits(
-        steps=budget.max_steps,
-        tokens=budget.max_tokens,
-        cost=budget.max_cost,
-        seconds=budget.timeout,
-    )
-
-
-def _model_of(settings: Settings, loaded: Loaded, history: LoadedLog | None) -> tuple[str, str]:
-    """Model and thinking: a stored session keeps its own unless a flag says otherwise."""
-    model, thinking = settings.model, settings.thinking
-    for event in history.events if history else ():
-        if isinstance(event, SessionStarted | ModelChanged):
-            model, thinking = event.model, event.thinking
-    if loaded.sources["model"].kind == "flag":
-        model = settings.model
-    if loaded.sources["thinking"].kind == "flag":
-        thinking = settings.thinking
-    return model, thinking
-
-
-def _started(
-    prompt: str, tools: Sequence[ToolSchema], cwd: Path, model: str, thinking: str
-) -> SessionStarted:
-    return SessionStarted(
-        program=PROGRAM,
-        cwd=str(cwd),
-        model=model,
-        thinking=thinking,
-        system_prompt=prompt,
-        tools=[
-            {"name": t.name, "description": t.description, "parameters": dict(t.parameters)}
-            for t in tools
-        ],
-    )
-
-
-def _resume(
-    session: Session,
-    workspace: LocalWorkspace,
-    history: LoadedLog,
-    model: str,
-    thinking: str,
-    cwd: Path,
-) -> list[Event]:
-    """Bring back the state of a stored session; returns the events that say so."""
-    events: Sequence[Event] = history.events
-    session.restore(events)
-    workspace.files.restore(
-        touch for event in events if isinstance(event, ToolResult) for touch in event.files
-    )
-    before = [e for e in events if isinstance(e, SessionStarted | ModelChanged)][-1]
-    opening: list[Event] = [SessionResumed(program=PROGRAM, cwd=str(cwd))]
-    if (before.model, before.thinking) != (model, thinking):
-        opening.append(ModelChanged(model=model, thinking=thinking))
-    return opening

@@ -24,7 +24,7 @@ from kimi_cli.protocol.events import (
     ToolCallDelta,
     UserMessage,
 )
-from kimi_cli.protocol.messages import AssistantPart, TextPart, ThinkingPart, ToolCallPart, Usage
+from kimi_cli.protocol.messages import TextPart, ThinkingPart, ToolCallPart, Usage
 from kimi_cli.protocol.provider import (
     Completed,
     Failed,
@@ -118,7 +118,8 @@ class Turn:
             said = "".join(p.text for p in reply.parts if isinstance(p, TextPart))
             text = said.strip()
             if calls:
-                empty, kept = 0, ""
+                empty = continued = 0
+                kept = ""
                 self.answer = text or self.answer
                 await self._run_calls(calls, cut=reply.finish_reason == "length")
                 for news in self.host.take_news():
@@ -132,9 +133,15 @@ class Turn:
                         f"the model gave {empty} empty or garbled answers in a row",
                     )
                 self._tell(GARBLED_CALL if reply.lost else ANSWER_PLEASE)
-            elif reply.finish_reason == "length" and continued < MAX_CONTINUATIONS:
+            elif reply.finish_reason == "length":
                 continued += 1
                 kept += said
+                self.answer = kept.strip()
+                if continued > MAX_CONTINUATIONS:
+                    raise StopTurn(
+                        StopReason.ENDLESS_ANSWER,
+                        f"the answer had no end after {continued} times the output limit",
+                    )
                 self._tell(CONTINUE)
             else:
                 self.answer = (kept + said).strip()
@@ -259,6 +266,9 @@ class _Listener:
                             )
                         )
         except asyncio.CancelledError:
+            if said := self._partial():
+                # No usage comes for an answer that was left, but it is billed.
+                self.usage = host.usage_of(Completed(tuple(said), ""))
             self._keep_partial()
             raise
         raise StopTurn(StopReason.INTERNAL, "the model's stream ended without an end")
@@ -289,16 +299,20 @@ class _Listener:
             )
         )
 
+    def _partial(self) -> list[ThinkingPart | TextPart]:
+        thinking, text = "".join(self._thinking), "".join(self._text)
+        parts: list[ThinkingPart | TextPart] = []
+        if thinking:
+            parts.append(ThinkingPart(text=thinking))
+        if text:
+            parts.append(TextPart(text=text))
+        return parts
+
     def _keep_partial(self) -> None:
-        parts: list[AssistantPart] = []
-        if self._thinking:
-            parts.append(ThinkingPart(text="".join(self._thinking)))
-        if self._text:
-            parts.append(TextPart(text="".join(self._text)))
-        if parts:
+        if parts := self._partial():
             self._host.record(
                 AssistantMessage(
-                    parts=parts,
+                    parts=list(parts),
                     usage=self.usage if self.usage.total_tokens else None,
                     partial=True,
                     **self._times(),

@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from urllib.parse import urlsplit
 
+from kimi_cli.agent.budget import Limits
 from kimi_cli.model.build import ModelClient, ModelConfig
 from kimi_cli.model.catalogue import ModelInfo, Price, Thinking, lookup
 from kimi_cli.model.dialects import recognised
@@ -86,6 +87,17 @@ def missing_key(settings: Settings) -> str | None:
         f"no API key for {urlsplit(endpoint.base_url).hostname}{why}: set KIMI_API_KEY, or keep it "
         "with `kimi config set endpoint.api_key KEY`; for a server of your own give --base-url; "
         "`kimi demo` needs no key"
+    )
+
+
+def limits_of(settings: Settings) -> Limits:
+    """The budget's limits."""
+    budget = settings.budget
+    return Limits(
+        steps=budget.max_steps,
+        tokens=budget.max_tokens,
+        cost=budget.max_cost,
+        seconds=budget.timeout,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -70,6 +71,9 @@ class Session:
         self._log = log
         self._tools = tools
         self._record = Record(log, provider.encoder())
+        for tool in tools:
+            words = json.dumps(tool.parameters, default=dict)
+            self._record.meter.add(f"{tool.name} {tool.description} {words}")
         self._record.subscribe(self._note)
         self._questions = Questions(self._record, on_ask)
         self._queue: asyncio.Queue[Say] = asyncio.Queue()
@@ -77,6 +81,7 @@ class Session:
         self._known_ends: set[str] = set()
         self._running: asyncio.Task[TurnEnded] | None = None
         self._interrupted: StopReason | None = None
+        self._early: StopReason | None = None
         self._in_turn = False
 
     async def __aenter__(self) -> Self:
@@ -125,7 +130,7 @@ class Session:
         ``checks`` judge the final answer; what they say goes back to the model.
         """
         say = Say(text=message) if isinstance(message, str) else message
-        self._interrupted = None
+        self._interrupted, self._early = self._early, None
         self._running = asyncio.create_task(self._turn(say, checks))
         try:
             return await asyncio.shield(self._running)
@@ -143,6 +148,10 @@ class Session:
             self._interrupted = reason
             if self._in_turn:
                 self._running.cancel()
+
+    def interrupt_next(self, reason: StopReason = StopReason.INTERRUPTED) -> None:
+        """End the next turn as soon as it has begun: its message has come but waits yet."""
+        self._early = reason
 
     async def close(self) -> None:
         """End commands, report the background tasks that were stopped, close everything."""
@@ -214,10 +223,10 @@ class Session:
         try:
             # A task cancelled before its first line never runs a handler: see interrupt().
             self._in_turn = True
-            if self._interrupted:
-                raise asyncio.CancelledError
             self.record(TurnStarted())
             self.record(UserMessage(parts=_parts(say)))
+            if self._interrupted:
+                raise asyncio.CancelledError
             async with asyncio.timeout(self.budget.seconds_left):
                 await turn.run()
         except StopTurn as stop:

@@ -16,7 +16,7 @@ from kimi_cli.agent.clip import MAX_RESULT_BYTES, clip_middle
 from kimi_cli.agent.stop import StopTurn
 from kimi_cli.protocol.events import ToolOutputDelta, ToolResult, ToolStarted, ToolStatus
 from kimi_cli.protocol.messages import ContentPart, TextPart, ToolCallPart
-from kimi_cli.protocol.tools import Tool, ToolError, ToolOutput, ToolSchema, schema_of
+from kimi_cli.protocol.tools import Intent, Tool, ToolError, ToolOutput, ToolSchema, schema_of
 from kimi_cli.protocol.workspace import StaleFile, Workspace
 from kimi_cli.safety.policy import Decision, Policy
 
@@ -54,6 +54,7 @@ class _Step:
     journal: Journal
     cut: bool
     started: set[str] = field(default_factory=set)
+    finished: dict[str, ToolResult] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,8 @@ class Toolbox:
         except (asyncio.CancelledError, StopTurn):
             for call in calls[len(results) :]:
                 text = STOPPED if call.id in step.started else NOT_RUN
-                journal.record(_plain_result(call, "interrupted", text))
+                done = step.finished.get(call.id)
+                journal.record(done or _plain_result(call, "interrupted", text))
             raise
         return results
 
@@ -152,9 +154,13 @@ class Toolbox:
         journal = step.journal
         try:
             prepared = self._prepare(call, step.cut)
+            intents = prepared.tool.intents(prepared.params, self._workspace)
         except ToolError as error:
             return _plain_result(call, "error", str(error))
-        refusal = await self._judge(prepared, journal)
+        except Exception as error:
+            log.exception("%s could not be prepared", call.name[:80])
+            return _plain_result(call, "error", f"{type(error).__name__}: {error}")
+        refusal = await self._judge(prepared, intents, journal)
         if refusal:
             return _plain_result(call, "denied", refusal, summary=prepared.summary)
         journal.record(
@@ -163,7 +169,9 @@ class Toolbox:
         step.started.add(call.id)
         if not prepared.tool.read_only:
             await journal.settle()
-        return await self._execute(prepared, journal)
+        result = await self._execute(prepared, journal)
+        step.finished[call.id] = result
+        return result
 
     def _prepare(self, call: ToolCallPart, cut: bool) -> Prepared:
         tool = self._find(call.name)
@@ -183,9 +191,8 @@ class Toolbox:
                 )
             raise ToolError(why) from None
 
-    async def _judge(self, prepared: Prepared, journal: Journal) -> str:
+    async def _judge(self, prepared: Prepared, intents: Sequence[Intent], journal: Journal) -> str:
         """Why the call may not run; empty when it may."""
-        intents = prepared.tool.intents(prepared.params, self._workspace)
         decision: Decision = self._policy.decide(prepared.tool.name, intents)
         if decision.verdict == "allow":
             return ""

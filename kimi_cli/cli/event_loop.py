@@ -45,5 +45,7 @@ async def _obedient(main: Coroutine[object, object, T]) -> T:
         return await main
     except asyncio.CancelledError:
         if received:
-            raise SystemExit(128 + received[0]) from None
+            # A hang-up is a kind of termination: the exit codes know no other.
+            code = 143 if received[0] == signal.SIGHUP else 128 + received[0]
+            raise SystemExit(code) from None
         raise

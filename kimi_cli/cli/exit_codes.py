@@ -9,6 +9,7 @@ EXIT_CODES: dict[StopReason, int] = {
     StopReason.VERIFY_FAILED: 1,
     StopReason.SCHEMA_FAILED: 1,
     StopReason.EMPTY_ANSWER: 1,
+    StopReason.ENDLESS_ANSWER: 1,
     StopReason.REPEATED_CALLS: 1,
     StopReason.CONFIGURATION: 2,
     StopReason.MODEL_MISSING: 2,
@@ -30,7 +31,7 @@ EXIT_CODES: dict[StopReason, int] = {
 
 MEANINGS: dict[int, str] = {
     0: "done",
-    1: "task failed: --verify or --json-schema not met, empty answers, repeated calls",
+    1: "task failed: --verify or --json-schema not met, empty or endless answers, repeated calls",
     2: "usage or configuration, model missing",
     10: "step limit",
     11: "token limit",

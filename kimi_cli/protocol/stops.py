@@ -10,6 +10,7 @@ class StopReason(StrEnum):
     VERIFY_FAILED = "verify_failed"
     SCHEMA_FAILED = "schema_failed"
     EMPTY_ANSWER = "empty_answer"
+    ENDLESS_ANSWER = "endless_answer"
     REPEATED_CALLS = "repeated_calls"
     CONFIGURATION = "configuration"
     MODEL_MISSING = "model_missing"

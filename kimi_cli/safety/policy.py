@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -27,6 +28,12 @@ class Policy(Protocol):
 
 
 ALLOW = Decision("allow")
+SECRETS = (
+    *(".env", ".env.*", ".envrc", "*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore"),
+    *("id_rsa", "id_dsa", "id_ecdsa", "id_ed25519", ".netrc", ".pgpass", ".npmrc", ".pypirc"),
+    ".git-credentials",
+)
+"""As the search tools leave them out (tools/ripgrep.py)."""
 
 
 class AllowAll:
@@ -81,7 +88,23 @@ class WorkspaceOnly:
         if home is None:
             return f"{path} is outside the workspace"
         if intent.kind == "read":
-            return ""
+            return self._hides(path, real)
         if self._protected.intersection(p.casefold() for p in real.relative_to(home).parts):
             return f"{path} is protected"
         return ""
+
+    def _hides(self, path: Path, real: Path) -> str:
+        """Why reading (or searching) inside the workspace is no free matter."""
+        if any(folder.is_relative_to(real) for folder in self._private):
+            return f"{path} contains kimi's own folder: choose one below it"
+        if is_secret(real.name):
+            return f"{path} may hold secrets"
+        return ""
+
+
+def is_secret(name: str) -> bool:
+    """Whether files of this name hold keys or passwords by custom; examples of them don't."""
+    name = name.casefold()
+    if name.endswith((".example", ".sample", ".template", ".pub")):
+        return False
+    return any(fnmatchcase(name, pattern) for pattern in SECRETS)

@@ -13,6 +13,10 @@ import sys
 _BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from helper import main; main()"
 
 
+KEYS = frozenset({"KIMI_API_KEY", "MOONSHOT_API_KEY"})
+"""Variables that no command may see."""
+
+
 class Helper:
     """A running helper process and our end of its socket."""
 
@@ -56,6 +60,8 @@ def launch_helper(*, groups: bool | None = None) -> Helper:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             pass_fds=(theirs.fileno(),),
+            # A command can read its ancestors' environment in /proc.
+            env={name: value for name, value in os.environ.items() if name not in KEYS},
             start_new_session=True,
         )
     except OSError:

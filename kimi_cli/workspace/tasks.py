@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kimi_cli.protocol.workspace import ProcessResult
+from kimi_cli.workspace.launch import KEYS
 
 # How long ``stop`` waits beyond the grace: past the supervisor's own patience with processes that
 # can't be killed, so that only a helper that hangs gets here.
@@ -32,10 +33,7 @@ _NEUTRAL = {
     "PYTHONUNBUFFERED": "1",
 }
 # Keys of ours; files that a non-interactive shell would run first; colour forced upon a file.
-_REMOVED = frozenset(
-    {"KIMI_API_KEY", "MOONSHOT_API_KEY", "BASH_ENV", "ENV", "OLDPWD"}
-    | {"FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS"}
-)
+_REMOVED = KEYS | {"BASH_ENV", "ENV", "OLDPWD", "FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS"}
 
 
 def command_environment(base: Mapping[str, str]) -> dict[str, str]:

@@ -263,3 +263,26 @@ def test_sigint_between_turns_ends_the_run(kimi: Kimi, serve: Serve) -> None:
     close(running)
     assert run.code == 130
     assert stream_of(run)[1]["exit_code"] == 130
+
+
+def test_operations_that_come_all_at_once_keep_their_order(kimi: Kimi, serve: Serve) -> None:
+    """An interrupt is for the message before it, steering without a turn is a message."""
+    server = serve([text("second"), text("third")])
+    run = kimi(
+        *("--input-format", "stream-json", "--output-format", "stream-json"),
+        server=server,
+        stdin=line(type="user_message", text="one")
+        + line(type="interrupt")
+        + line(type="user_message", text="two"),
+    )
+    events, result = stream_of(run)
+    ends = [event["reason"] for event in events if event["type"] == "turn_ended"]
+    assert ends == ["interrupted", "done"]
+    assert result["answer"] == "second"
+    run = kimi(
+        *("--input-format", "stream-json", "--output-format", "json"),
+        server=server,
+        stdin=line(type="steer", text="just this"),
+    )
+    assert result_of(run)["answer"] == "third"
+    assert last_text(server.requests[-1].messages) == "just this"

@@ -14,7 +14,13 @@ from pathlib import Path
 import pytest
 
 from kimi_cli.agent import Setup, SetupError, open_session
-from kimi_cli.agent.loop import ANSWER_PLEASE, CONTINUE, GARBLED_CALL, MAX_EMPTY_ANSWERS
+from kimi_cli.agent.loop import (
+    ANSWER_PLEASE,
+    CONTINUE,
+    GARBLED_CALL,
+    MAX_CONTINUATIONS,
+    MAX_EMPTY_ANSWERS,
+)
 from kimi_cli.agent.repeats import STOP_AT
 from kimi_cli.cli.exit_codes import EXIT_CODES
 from kimi_cli.frontends.headless.run import Job
@@ -157,6 +163,7 @@ def test_an_interrupt_before_the_turn_has_begun_counts(stage: StageMaker) -> Non
             s.session.interrupt(StopReason.TERMINATED)
             assert (await turn).reason is StopReason.TERMINATED
             assert s.server.requests == []
+            assert len(s.of(TurnStarted)) == len(s.of(UserMessage)) == len(s.of(TurnEnded)) == 1
 
     run(scene())
 
@@ -370,5 +377,52 @@ def test_the_time_limit_holds_while_the_endpoint_is_asked_what_it_is() -> None:
             with pytest.raises(SetupError) as caught:
                 await open_session(setup)
             assert caught.value.reason is StopReason.TIME_LIMIT
+
+    run(scene())
+
+
+def test_an_interrupt_ahead_of_its_turn_ends_that_turn_only(stage: StageMaker) -> None:
+    async def scene() -> None:
+        async with stage([text("second")]) as s:
+            s.session.interrupt_next()
+            assert (await s.session.run_turn("one")).reason is StopReason.INTERRUPTED
+            assert (await s.session.run_turn("two")).answer == "second"
+
+    run(scene())
+
+
+def test_an_answer_without_end_is_no_success(stage: StageMaker) -> None:
+    async def scene() -> None:
+        cut = [text("more ", finish_reason="length") for _ in range(MAX_CONTINUATIONS + 1)]
+        async with stage(cut) as s:
+            ended = await s.session.run_turn("go")
+            assert ended.reason is StopReason.ENDLESS_ANSWER
+            assert ended.answer.count("more") == MAX_CONTINUATIONS + 1
+
+    run(scene())
+
+
+def test_an_interrupted_answer_is_paid_for(stage: StageMaker) -> None:
+    async def scene() -> None:
+        async with stage([text("one two", text_fragments=7, stall_after=4)]) as s:
+            s.session.subscribe(
+                lambda event: s.session.interrupt() if isinstance(event, TextDelta) else None
+            )
+            ended = await s.session.run_turn("go")
+            assert ended.usage.input_tokens > 500
+            assert ended.usage.output_tokens > 0
+            assert ended.cost
+
+    run(scene())
+
+
+def test_the_first_request_counts_the_tools(stage: StageMaker) -> None:
+    async def scene() -> None:
+        async with stage([text("hi")]) as s:
+            await s.session.run_turn("go")
+            sent = len(s.server.requests[0].raw) / 4
+        async with stage([], flags={"budget.max_tokens": int(sent * 0.8)}) as s:
+            assert (await s.session.run_turn("go")).reason is StopReason.TOKEN_LIMIT
+            assert s.server.requests == []
 
     run(scene())

@@ -55,3 +55,37 @@ def test_commands_ask_and_the_strictest_part_decides(policy: WorkspaceOnly, tmp_
     assert "shell" in policy.decide("shell", [command]).reason
     assert policy.decide("shell", []).verdict == "allow"
     assert AllowAll().decide("shell", [command]).verdict == "allow"
+
+
+def test_a_search_above_kimis_own_folder_asks(tmp_path: Path) -> None:
+    (tmp_path / "home/.kimi-cli").mkdir(parents=True)
+    policy = WorkspaceOnly([tmp_path / "home"], protected=[], private=[tmp_path / "home/.kimi-cli"])
+    for folder, verdict in (("home", "ask"), ("home/code", "allow"), ("home/.kimi-cli/x", "ask")):
+        assert policy.decide("grep", [Intent("read", str(tmp_path / folder))]).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("name", "secret"),
+    [
+        (".env", True),
+        (".ENV.production", True),
+        ("server.pem", True),
+        ("id_ed25519", True),
+        (".env.example", False),
+        ("id_ed25519.pub", False),
+        ("environment.py", False),
+        ("keys.py", False),
+    ],
+)
+def test_files_that_hold_secrets_by_custom_ask(
+    policy: WorkspaceOnly, tmp_path: Path, name: str, secret: bool
+) -> None:
+    intent = Intent("read", str(tmp_path / "work" / name))
+    assert policy.decide("read", [intent]).verdict == ("ask" if secret else "allow")
+
+
+def test_the_search_tools_leave_the_same_files_out() -> None:
+    from kimi_cli.safety.policy import SECRETS
+    from kimi_cli.tools.ripgrep import WITHOUT_SECRETS
+
+    assert {f"--glob=!{pattern}" for pattern in SECRETS} <= set(WITHOUT_SECRETS)

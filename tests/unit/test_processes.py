@@ -619,3 +619,25 @@ def test_unused_runner_closes(tmp_path: Path) -> None:
         assert box.runner.kill_now(HANG)
 
     asyncio.run(main())
+
+
+def test_no_ancestor_of_a_command_shows_a_key(tmp_path: Path) -> None:
+    code = (
+        "import asyncio, os, sys; from pathlib import Path\n"
+        "from kimi_cli.workspace.processes import ProcessRunner\n"
+        "async def main():\n"
+        f"    runner = ProcessRunner(Path({str(tmp_path)!r}), env=os.environ)\n"
+        '    script = \'p=$PPID; while [ $p -ne %d ]; do cat /proc/$p/environ; p=$(cut -d" " -f4 '
+        "/proc/$p/stat); done' % os.getpid()\n"
+        "    task = await runner.start(script, cwd=Path('/'))\n"
+        "    assert (await task.wait(20)).code == 0\n"
+        "    print(task.output_path.read_bytes().count(b'=') > 3)\n"
+        "    print(b'sk-very-secret' in task.output_path.read_bytes())\n"
+        "    await runner.close()\n"
+        "asyncio.run(main())\n"
+    )
+    env = {**os.environ, "KIMI_API_KEY": "sk-very-secret", "SHOWN": "yes"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "True\nFalse\n", done.stderr

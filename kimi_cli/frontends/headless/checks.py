@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kimi_cli.agent import StopReason, StopTurn
@@ -71,12 +71,16 @@ class VerifyCheck:
     """A command that must exit with 0 before the task counts as done; its failure goes back to the
     model. After ``tries`` failures the turn ends as failed."""
 
-    def __init__(self, command: str, workspace: Workspace, tries: int) -> None:
+    def __init__(
+        self, command: str, workspace: Workspace, tries: int, doing: Callable[[str], None]
+    ) -> None:
+        self._doing = doing
         self._command = command
         self._workspace = workspace
         self._tries = self._left = tries
 
     async def __call__(self, answer: str) -> str | None:
+        self._doing(f"verify {self._command}")
         processes = self._workspace.processes
         task = await processes.start(self._command, cwd=self._workspace.root)
         try:
@@ -109,6 +113,6 @@ def _tail(task: Task) -> str:
             text = file.read().decode("utf-8", "replace")
     except OSError:
         return "(no output)"
-    if len(text) > MAX_VERIFY_BYTES:
+    if len(text.encode()) > MAX_VERIFY_BYTES:
         text = clip_middle(text, MAX_VERIFY_BYTES, str(task.output_path))
     return text or "(no output)"

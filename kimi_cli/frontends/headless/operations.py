@@ -11,13 +11,13 @@ from pydantic import ValidationError
 
 from kimi_cli.agent import Session
 from kimi_cli.frontends.headless.progress import say
-from kimi_cli.protocol.operations import Say, operation_adapter
+from kimi_cli.protocol.operations import Interrupt, Say, Steer, operation_adapter
 
 
 async def operations(session: Session) -> AsyncIterator[Say]:
     """Yield the user messages as they come; interrupts, steering and answers go straight to the
-    session, also while a turn runs. Ends with stdin. A line that is no operation is reported on
-    stderr and left out."""
+    session, also while a turn runs, and steering without a turn is a message. Ends with stdin. A
+    line that is no operation is reported on stderr and left out."""
     adapter = operation_adapter()
     loop = asyncio.get_running_loop()
     inbox: asyncio.Queue[Say | None] = asyncio.Queue()
@@ -36,6 +36,10 @@ async def operations(session: Session) -> AsyncIterator[Say]:
             say("kimi: not an operation: the message is empty")
         elif isinstance(operation, Say):
             inbox.put_nowait(operation)
+        elif isinstance(operation, Steer) and not session.busy:
+            inbox.put_nowait(Say(text=operation.text))
+        elif isinstance(operation, Interrupt) and not session.busy and not inbox.empty():
+            session.interrupt_next(operation.reason)
         else:
             session.send(operation)
 
@@ -53,3 +57,6 @@ async def operations(session: Session) -> AsyncIterator[Say]:
     threading.Thread(target=read, name="stdin", daemon=True).start()
     while (operation := await inbox.get()) is not None:
         yield operation
+        # Steering that came too late for its turn is a message of its own.
+        if late := session.take_steering():
+            yield Say(text="\n".join(late))

@@ -36,9 +36,9 @@ class Progress:
     def __call__(self, event: Event) -> None:
         match event:
             case StepStarted():
-                self._now("waiting for the model")
+                self.doing("waiting for the model")
             case ToolStarted():
-                self._now(f"{event.name} {event.summary}")
+                self.doing(f"{event.name} {event.summary}")
             case AssistantMessage():
                 if event.usage:
                     self._usage = self._usage + event.usage
@@ -81,7 +81,8 @@ class Progress:
             text = f"\x1b[2m{text}\x1b[0m"
         say(text)
 
-    def _now(self, doing: str) -> None:
+    def doing(self, doing: str) -> None:
+        """What the heartbeat says from now on."""
         self._doing = doing
         self._since = time.monotonic()
 

@@ -66,7 +66,7 @@ async def run(session: Session, job: Job, exit_code: Callable[[StopReason], int]
         session.subscribe(lambda event: writer.write(line_of(event)))
     ending.obey_signals()
     beat = asyncio.create_task(progress.beat(job.heartbeat))
-    checks, schema = _checks(session, job)
+    checks, schema = _checks(session, job, progress)
     try:
         async for message in _messages(session, job, schema):
             await session.run_turn(message, checks)
@@ -86,7 +86,8 @@ async def run(session: Session, job: Job, exit_code: Callable[[StopReason], int]
     code = exit_code(tally.reason)
     _print_result(session, job, tally, code, writer)
     patience = ENDING_DRAIN_SECONDS if ending.reason else DRAIN_SECONDS
-    if not writer.close(patience) and not lost:
+    # In a thread, so that a second signal still ends the process at once.
+    if not await asyncio.to_thread(writer.close, patience) and not lost:
         say("kimi: stdout is not read; the result is lost")
         return code if ending.reason else 74
     if lost:
@@ -122,11 +123,13 @@ def _print_result(session: Session, job: Job, tally: Tally, code: int, writer: W
         say(f"kimi -r {session.id}")
 
 
-def _checks(session: Session, job: Job) -> tuple[list[Check], SchemaCheck | None]:
+def _checks(
+    session: Session, job: Job, progress: Progress
+) -> tuple[list[Check], SchemaCheck | None]:
     checks: list[Check] = []
     schema = SchemaCheck(job.schema) if job.schema is not None else None
     if job.verify:
-        checks.append(VerifyCheck(job.verify, session.workspace, job.verify_tries))
+        checks.append(VerifyCheck(job.verify, session.workspace, job.verify_tries, progress.doing))
     if schema:
         checks.append(schema)
     return checks, schema

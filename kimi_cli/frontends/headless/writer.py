@@ -8,6 +8,8 @@ import select
 import threading
 from collections.abc import Callable
 
+PIECE = 4096
+
 
 class Writer:
     """Writes lines to a file descriptor in order, from a thread of its own.
@@ -19,6 +21,7 @@ class Writer:
     def __init__(self, fd: int, on_error: Callable[[OSError], None]) -> None:
         self._fd = fd
         self._on_error = on_error
+        self._written = 0
         self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="stdout", daemon=True)
         self._thread.start()
@@ -27,10 +30,16 @@ class Writer:
         self._queue.put(text.encode("utf-8", "replace"))
 
     def close(self, timeout: float) -> bool:
-        """Wait up to ``timeout`` seconds for everything to be written; whether it was."""
+        """Wait for everything to be written; whether it was. Gives up when the reader has taken
+        nothing for ``timeout`` seconds."""
         self._queue.put(None)
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
+        while True:
+            before = self._written
+            self._thread.join(timeout)
+            if not self._thread.is_alive():
+                return True
+            if self._written == before:
+                return False
 
     def _run(self) -> None:
         broken = False
@@ -41,7 +50,10 @@ class Writer:
                 view = memoryview(data)
                 while view:
                     try:
-                        view = view[os.write(self._fd, view) :]
+                        # In pieces: one large write to a slow reader would show no progress.
+                        count = os.write(self._fd, view[:PIECE])
+                        self._written += count
+                        view = view[count:]
                     except BlockingIOError:
                         # Non-blocking for our parent's sake (Node does that), not for ours.
                         select.select([], [self._fd], [])

@@ -1,0 +1,102 @@
+"""A stored session that is gone on with: what its record says about how."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kimi_cli.protocol.events import (
+    Event,
+    ModelChanged,
+    SessionResumed,
+    SessionStarted,
+    ToolResult,
+)
+from kimi_cli.protocol.tools import ToolSchema
+from kimi_cli.protocol.workspace import FileTouch
+from kimi_cli.store.errors import SessionError
+from kimi_cli.store.events_file import read_events
+from kimi_cli.store.index import latest
+from kimi_cli.store.log import SessionLog
+from kimi_cli.version import VERSION
+
+PROGRAM = f"kimi {VERSION}"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """``begun`` is the session's first event, ``events`` are all of them."""
+
+    log: SessionLog
+    begun: SessionStarted
+    events: Sequence[Event]
+
+    @property
+    def model(self) -> tuple[str, str]:
+        """Model and thinking, as they were last."""
+        last = [e for e in self.events if isinstance(e, SessionStarted | ModelChanged)][-1]
+        return last.model, last.thinking
+
+    @property
+    def tools(self) -> list[ToolSchema]:
+        """The tools as the model has seen them: they are fixed for a session."""
+        return [ToolSchema(**tool) for tool in self.begun.tools]
+
+    def folder(self) -> Path:
+        """Where the session worked. Raises SessionError when that is gone."""
+        folder = Path(self.begun.cwd)
+        if not folder.is_dir():
+            raise SessionError(f"the session's folder {folder} is gone: say with -C where to go on")
+        return folder
+
+    def touches(self) -> Iterator[FileTouch]:
+        """The files that the model saw or changed, oldest first."""
+        for event in self.events:
+            if isinstance(event, ToolResult):
+                yield from event.files
+
+    def resumed(self, cwd: Path, model: str, thinking: str) -> list[Event]:
+        """The events that say that and how it goes on."""
+        events: list[Event] = [SessionResumed(program=PROGRAM, cwd=str(cwd))]
+        if self.model != (model, thinking):
+            events.append(ModelChanged(model=model, thinking=thinking))
+        return events
+
+
+def open_stored(home: Path, root: Path, wanted: str | None, last: bool) -> Stored | None:
+    """The session with the id (or the start of an id) ``wanted``, or the project's ``last`` one;
+    None when neither is asked for. Raises SessionError, StoreError."""
+    if last:
+        wanted = latest(home, root)
+        if wanted is None:
+            raise SessionError("there is no session of this project to continue")
+    if wanted is None:
+        return None
+    log = SessionLog.open(home, wanted, root)
+    try:
+        events = read_events(log.path).events
+        begun = next((e for e in events if isinstance(e, SessionStarted)), None)
+        if begun is None:
+            raise SessionError(f"session {log.id} has no beginning and can't be continued")
+    except BaseException:
+        log.close()
+        raise
+    return Stored(log, begun, events)
+
+
+def started(
+    prompt: str, tools: Sequence[ToolSchema], cwd: Path, model: str, thinking: str
+) -> SessionStarted:
+    """The first event of a new session."""
+    return SessionStarted(
+        program=PROGRAM,
+        cwd=str(cwd),
+        model=model,
+        thinking=thinking,
+        system_prompt=prompt,
+        tools=[
+            {"name": t.name, "description": t.description, "parameters": dict(t.parameters)}
+            for t in tools
+        ],
+    )
