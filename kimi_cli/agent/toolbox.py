@@ -7,12 +7,13 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from kimi_cli.agent.arguments import BadArguments, parse_arguments
 from kimi_cli.agent.clip import MAX_RESULT_BYTES, clip_middle
+from kimi_cli.agent.host import Journal
 from kimi_cli.agent.stop import StopTurn
 from kimi_cli.protocol.events import ToolOutputDelta, ToolResult, ToolStarted, ToolStatus
 from kimi_cli.protocol.messages import ContentPart, TextPart, ToolCallPart
@@ -25,26 +26,6 @@ log = logging.getLogger(__name__)
 MAX_PARALLEL = 8
 STOPPED = "interrupted while it ran, and stopped; what it had done until then stays"
 NOT_RUN = "not run: the turn was interrupted before"
-
-
-class Journal(Protocol):
-    """Where the toolbox reports to: the session, seen from below."""
-
-    def record(self, event: Any) -> None:
-        """Store a durable event and publish it. Raises StoreError."""
-        ...
-
-    def show(self, event: Any) -> None:
-        """Publish a live event."""
-        ...
-
-    async def settle(self) -> None:
-        """Return once what was recorded is safely on disk."""
-        ...
-
-    async def ask(self, call: ToolCallPart, text: str, reason: str) -> tuple[bool, str]:
-        """Whether the user lets the call happen, and the words for the model if not."""
-        ...
 
 
 @dataclass(slots=True)

@@ -1,0 +1,76 @@
+"""What the loop and the toolbox ask of their session."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from kimi_cli.model.catalogue import Price
+from kimi_cli.protocol.messages import ToolCallPart, Usage
+from kimi_cli.protocol.provider import Completed, ModelError, ModelRequest, Provider
+
+if TYPE_CHECKING:
+    from kimi_cli.agent.budget import Budget
+    from kimi_cli.agent.stop import StopTurn
+    from kimi_cli.agent.toolbox import Toolbox
+
+
+class Journal(Protocol):
+    """Where the toolbox reports to: the session, seen from below."""
+
+    def record(self, event: Any) -> None:
+        """Store a durable event and publish it. Raises StoreError."""
+        ...
+
+    def show(self, event: Any) -> None:
+        """Publish a live event."""
+        ...
+
+    async def settle(self) -> None:
+        """Return once what was recorded is safely on disk."""
+        ...
+
+    async def ask(self, call: ToolCallPart, text: str, reason: str) -> tuple[bool, str]:
+        """Whether the user lets the call happen, and the words for the model if not."""
+        ...
+
+
+class Host(Journal, Protocol):
+    """What the loop needs of its session."""
+
+    @property
+    def provider(self) -> Provider: ...
+
+    @property
+    def toolbox(self) -> Toolbox: ...
+
+    @property
+    def budget(self) -> Budget: ...
+
+    @property
+    def price(self) -> Price | None: ...
+
+    def request(self) -> ModelRequest:
+        """The next request, made of everything recorded so far."""
+        ...
+
+    def usage_ahead(self) -> Usage:
+        """What the input of the next request will use, as far as it is known."""
+        ...
+
+    def usage_of(self, reply: Completed) -> Usage:
+        """What the answer used, as measured by the server, else as estimated."""
+        ...
+
+    def begin_step(self) -> None: ...
+
+    def take_steering(self) -> list[str]:
+        """The messages typed since the last call, for delivery now."""
+        ...
+
+    def take_news(self) -> list[str]:
+        """What happened beside the turn that the model should hear of."""
+        ...
+
+    def stop_for(self, error: ModelError) -> StopTurn:
+        """How a request that failed for good ends the turn."""
+        ...
