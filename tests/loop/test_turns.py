@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import shutil
@@ -424,5 +425,19 @@ def test_the_first_request_counts_the_tools(stage: StageMaker) -> None:
         async with stage([], flags={"budget.max_tokens": int(sent * 0.8)}) as s:
             assert (await s.session.run_turn("go")).reason is StopReason.TOKEN_LIMIT
             assert s.server.requests == []
+
+    run(scene())
+
+
+def test_an_image_that_is_read_reaches_the_model(stage: StageMaker, tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with stage([tool_calls([("read", {"path": "dot.png"})]), text("a dot")]) as s:
+            image = b"\x89PNG\r\n\x1a\n" + b"\0" * 20
+            (tmp_path / "work/dot.png").write_bytes(image)
+            assert (await s.session.run_turn("what is it?")).reason is StopReason.DONE
+            result = s.sent(1)[-1]
+            assert result["role"] == "tool"
+            urls = [p["image_url"]["url"] for p in result["content"] if p["type"] == "image_url"]
+            assert [base64.b64decode(url.partition("base64,")[2]) for url in urls] == [image]
 
     run(scene())
