@@ -45,7 +45,8 @@ class ToolCallPart(Part):
 
 
 class MediaPart(Part):
-    """An image or a video; ``url`` is a ``data:`` URL or an ``ms://`` file id (kimi-api.md)."""
+    """An image or a video; ``url`` is a ``data:`` URL or an ``ms://`` file id
+    (platform.moonshot.ai, "Vision")."""
 
     type: Literal["media"] = "media"
     kind: Literal["image", "video"]
