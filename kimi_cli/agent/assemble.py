@@ -205,7 +205,7 @@ async def _furnish(
             )
     except TimeoutError:
         raise SetupError("the time limit is reached", StopReason.TIME_LIMIT) from None
-    warnings += [doubt] if doubt else []
+    warnings += filter(None, (doubt, ProcessRunner.limits_note()))
     if blind := setup.media - media:
         raise SetupError(f"{provider.model} takes no {' and no '.join(sorted(blind))}s")
     if settings.budget.max_cost is not None and price is None:

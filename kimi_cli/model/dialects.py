@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -58,20 +58,11 @@ _MOONSHOT = Dialect(
     hosted=True,
     metered=True,
 )
-_SUBSCRIPTION = Dialect(
+_SUBSCRIPTION = replace(
+    _MOONSHOT,
     name="moonshot-subscription",
-    reasoning_field="reasoning_content",
-    switch="thinking",
     # Moonshot's own client sends thinking.effort here (MoonshotAI/kimi-code).
     effort_field="",
-    sampling="omit",
-    cap_field="max_completion_tokens",
-    caps=True,
-    native_ids=False,
-    include_usage=True,
-    cache_key=True,
-    tool_media="inline",
-    hosted=True,
     metered=False,
 )
 _VLLM = Dialect(
@@ -90,21 +81,7 @@ _VLLM = Dialect(
     hosted=False,
     metered=False,
 )
-_SGLANG = Dialect(
-    name="sglang",
-    reasoning_field="reasoning_content",
-    switch="template",
-    effort_field="",
-    sampling="catalogue",
-    cap_field="max_tokens",
-    caps=False,
-    native_ids=True,
-    include_usage=True,
-    cache_key=False,
-    tool_media="user",
-    hosted=False,
-    metered=False,
-)
+_SGLANG = replace(_VLLM, name="sglang", reasoning_field="reasoning_content")
 _COMPATIBLE = Dialect(
     name="openai-compatible",
     reasoning_field="",

@@ -90,12 +90,6 @@ REMEDIES: Mapping[ErrorClass, Remedy] = {
     ),
 }
 
-
-def consequence(error: ModelError) -> Remedy:
-    """What follows from a failed request."""
-    return REMEDIES[error.kind]
-
-
 # Moonshot: platform.kimi.ai, "Error codes"; the others: OpenAI, Anthropic, vLLM.
 _BY_TYPE: Mapping[str, ErrorClass] = {
     "content_filter": ErrorClass.CONTENT_FILTER,

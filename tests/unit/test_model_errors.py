@@ -10,13 +10,12 @@ import pytest
 from kimi_cli.model.errors import (
     REMEDIES,
     classify,
-    consequence,
     from_exception,
     from_response,
     from_stream,
     retry_after,
 )
-from kimi_cli.protocol.provider import ErrorClass, ModelError
+from kimi_cli.protocol.provider import ErrorClass
 from kimi_cli.protocol.stops import StopReason
 
 E = ErrorClass
@@ -188,7 +187,7 @@ def test_anything_else_is_an_answer_that_could_not_be_read() -> None:
 
 def test_every_class_has_a_remedy() -> None:
     assert set(REMEDIES) == set(ErrorClass)
-    assert consequence(ModelError(E.AUTH, "x")).stop is StopReason.AUTHENTICATION
+    assert REMEDIES[E.AUTH].stop is StopReason.AUTHENTICATION
     retried = {kind for kind, remedy in REMEDIES.items() if remedy.retry != "none"}
     assert retried == {E.RATE, E.OVERLOAD, E.SERVER, E.PROTOCOL, E.STALL, E.NETWORK}
     assert {REMEDIES[kind].stop for kind in retried} == {StopReason.TEMPORARY}
