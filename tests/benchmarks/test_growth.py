@@ -47,5 +47,6 @@ def test_the_work_of_a_step_does_not_grow(tmp_path: Path) -> None:
     costs = [after - before for before, after in pairwise(at_step)]
     assert len(costs) == STEPS
     first, last = min(costs[:20]), min(costs[-20:])
-    # 60 steps lie between, each with two messages: one call for each of them would be 120.
-    assert last - first < 60
+    # 60 steps lie between, each with two messages: to project or encode them again takes dozens of
+    # calls each. A larger body goes out in more pieces, which is a hundred calls or so.
+    assert last - first < 600

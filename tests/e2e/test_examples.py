@@ -28,7 +28,8 @@ FINDING = {"file": "calc.py", "line": 2, "severity": "error", "problem": "subtra
 REVIEW = json.dumps({"findings": [FINDING]})
 CLEAN = json.dumps({"findings": []})
 EDIT = tool_calls([("edit", {"path": "calc.py", "edits": [{"old": "a - b", "new": "a + b"}]})])
-CHECK = "python check.py"
+# No bytecode: after an edit within a second to the same size Python would run the old one.
+CHECK = "python -B check.py"
 
 
 def test_every_example_is_here_and_in_the_readme() -> None:

@@ -38,7 +38,8 @@ class PlainProcesses:
         finally:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
-            await asyncio.gather(process.wait(), errors)
+            # The timeout may have struck while the errors were waited for, and cancelled them.
+            await asyncio.gather(process.wait(), errors, return_exceptions=True)
 
     async def start(
         self,
