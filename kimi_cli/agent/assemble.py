@@ -21,7 +21,9 @@ from kimi_cli.model.catalogue import Price
 from kimi_cli.model.endpoint import detect
 from kimi_cli.model.errors import ConfigError
 from kimi_cli.model.names import normalise_tool_name
-from kimi_cli.protocol.events import Event
+from kimi_cli.protocol.event import (
+    Event,
+)
 from kimi_cli.protocol.provider import Provider
 from kimi_cli.protocol.stops import StopReason
 from kimi_cli.safety.policy import AllowAll, Policy, WorkspaceOnly

@@ -10,6 +10,8 @@ from kimi_cli.agent.host import Host
 from kimi_cli.agent.stop import StopTurn
 from kimi_cli.protocol.events import (
     AssistantMessage,
+)
+from kimi_cli.protocol.live import (
     RetryScheduled,
     TextDelta,
     ThinkingDelta,

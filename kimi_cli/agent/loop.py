@@ -11,7 +11,13 @@ from kimi_cli.agent.host import Host
 from kimi_cli.agent.listener import Listener
 from kimi_cli.agent.repeats import REMINDERS, STOP_AT, RepeatGuard
 from kimi_cli.agent.stop import StopTurn
-from kimi_cli.protocol.events import BudgetWarning, StepStarted, UserMessage
+from kimi_cli.protocol.events import (
+    BudgetWarning,
+    UserMessage,
+)
+from kimi_cli.protocol.live import (
+    StepStarted,
+)
 from kimi_cli.protocol.messages import TextPart, ToolCallPart, Usage
 from kimi_cli.protocol.provider import Completed
 from kimi_cli.protocol.stops import StopReason

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from uuid import NAMESPACE_OID, uuid5
 
 from kimi_cli.agent.arguments import sendable
+from kimi_cli.protocol.event import (
+    Event,
+)
 from kimi_cli.protocol.events import (
     AssistantMessage,
-    Event,
     SessionStarted,
     ToolResult,
     ToolStarted,

@@ -7,7 +7,10 @@ from typing import Literal
 
 from kimi_cli.agent.record import Record
 from kimi_cli.agent.stop import StopTurn
-from kimi_cli.protocol.events import QuestionAnswered, QuestionAsked
+from kimi_cli.protocol.events import (
+    QuestionAnswered,
+    QuestionAsked,
+)
 from kimi_cli.protocol.messages import ToolCallPart
 from kimi_cli.protocol.operations import Answer
 from kimi_cli.protocol.stops import StopReason

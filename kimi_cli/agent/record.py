@@ -9,7 +9,13 @@ from dataclasses import dataclass
 
 from kimi_cli.agent.projection import Mended, Projection
 from kimi_cli.model.tokens import TokenMeter
-from kimi_cli.protocol.events import AssistantMessage, Event, Repair
+from kimi_cli.protocol.event import (
+    Event,
+)
+from kimi_cli.protocol.events import (
+    AssistantMessage,
+    Repair,
+)
 from kimi_cli.protocol.provider import Encoder
 from kimi_cli.store.errors import StoreError
 from kimi_cli.store.log import Log

@@ -19,8 +19,10 @@ from kimi_cli.agent.toolbox import Toolbox
 from kimi_cli.model.catalogue import Price
 from kimi_cli.model.errors import REMEDIES
 from kimi_cli.model.tokens import estimate
-from kimi_cli.protocol.events import (
+from kimi_cli.protocol.event import (
     Event,
+)
+from kimi_cli.protocol.events import (
     Notice,
     ToolResult,
     TurnEnded,

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kimi_cli.protocol.events import (
+from kimi_cli.protocol.event import (
     Event,
+)
+from kimi_cli.protocol.events import (
     ModelChanged,
     SessionResumed,
     SessionStarted,

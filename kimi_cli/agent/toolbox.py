@@ -15,7 +15,14 @@ from kimi_cli.agent.arguments import BadArguments, parse_arguments
 from kimi_cli.agent.clip import MAX_RESULT_BYTES, clip_middle
 from kimi_cli.agent.host import Journal
 from kimi_cli.agent.stop import StopTurn
-from kimi_cli.protocol.events import ToolOutputDelta, ToolResult, ToolStarted, ToolStatus
+from kimi_cli.protocol.events import (
+    ToolResult,
+    ToolStarted,
+    ToolStatus,
+)
+from kimi_cli.protocol.live import (
+    ToolOutputDelta,
+)
 from kimi_cli.protocol.messages import ContentPart, TextPart, ToolCallPart
 from kimi_cli.protocol.tools import Intent, Tool, ToolError, ToolOutput, ToolSchema, schema_of
 from kimi_cli.protocol.workspace import StaleFile, Workspace

@@ -11,11 +11,17 @@ from typing import Annotated, Literal
 
 import typer
 
+from kimi_cli.cli.commands import add_commands
 from kimi_cli.cli.exit_codes import EXIT_CODES, help_text
 from kimi_cli.protocol.stops import StopReason
 from kimi_cli.version import VERSION
 
 EPILOG = "Exit codes:\n\n\b\n" + help_text()
+
+SUB_APPS = {
+    "config": "Show and change the settings.",
+    "sessions": "List, show, rename, export, fork and delete sessions.",
+}
 
 app = typer.Typer(
     name="kimi",
@@ -172,49 +178,14 @@ def _no_flags_before(context: typer.Context, command: str) -> None:
             context.fail(f"--{flag} has no effect before the command {command!r}")
 
 
-@app.command()
-def models(
-    base_url: Annotated[str | None, typer.Option(metavar="URL")] = None,
-    json_output: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
-) -> None:
-    """List what the endpoint has, joined with what is known of each model."""
-    from kimi_cli.cli.models import show_models
-
-    raise typer.Exit(show_models(base_url, json_output))
-
-
-@app.command()
-def demo(
-    keep: Annotated[bool, typer.Option("--keep", help="Keep the temporary project.")] = False,
-    fast: Annotated[bool, typer.Option("--fast", help="Don't pace the replies.")] = False,
-) -> None:
-    """Show a live run without a key: recorded replies of a model, everything else real."""
-    from kimi_cli.cli.demo import run_demo
-
-    raise typer.Exit(run_demo(keep=keep, pace=not fast))
-
-
-@app.command()
-def trust(
-    action: Annotated[
-        Literal["add", "remove", "list"], typer.Argument(help="What to do with the folder.")
-    ] = "list",
-    folder: Annotated[
-        Path | None, typer.Argument(help="The folder; the project you are in when left out.")
-    ] = None,
-) -> None:
-    """Say which folders' project settings take effect."""
-    from kimi_cli.cli.trust import change_trust
-
-    raise typer.Exit(change_trust(action, folder))
-
-
 def run(arguments: Sequence[str]) -> int:
     """Carry out a command line; returns the exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A "…" that the terminal's encoding lacks is no reason to fail.
         sys.stdout.reconfigure(errors="replace")
-    app.add_typer(_config(arguments), name="config")
+    add_commands(app)
+    for name, about in SUB_APPS.items():
+        app.add_typer(_sub_app(arguments, name, about), name=name)
     try:
         app(list(arguments), prog_name="kimi", standalone_mode=True)
     except SystemExit as end:
@@ -230,13 +201,14 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _config(arguments: Sequence[str]) -> typer.Typer:
-    """The settings' commands; only named, not loaded, where none of them can be meant."""
-    if arguments[:1] == ["config"] or "_KIMI_COMPLETE" in os.environ:
-        from kimi_cli.cli.config import app as config
+def _sub_app(arguments: Sequence[str], name: str, about: str) -> typer.Typer:
+    """The commands below ``name``; only named, not loaded, where none of them can be meant."""
+    if arguments[:1] == [name] or "_KIMI_COMPLETE" in os.environ:
+        from importlib import import_module
 
-        return config
-    named = typer.Typer(help="Show and change the settings.")
+        loaded: typer.Typer = import_module(f"kimi_cli.cli.{name}").app
+        return loaded
+    named = typer.Typer(help=about)
     named.callback()(lambda: None)
     return named
 

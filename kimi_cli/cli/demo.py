@@ -18,7 +18,9 @@ def run_demo(*, keep: bool, pace: bool, recording: Path | None = None) -> int:
     from kimi_cli.agent import Setup, open_session
     from kimi_cli.cli.event_loop import run as run_loop
     from kimi_cli.frontends.demo import RECORDING, environment, make_project, show
-    from kimi_cli.protocol.events import UserMessage
+    from kimi_cli.protocol.events import (
+        UserMessage,
+    )
     from kimi_cli.protocol.messages import TextPart
     from kimi_cli.store.events_file import read_events
     from kimi_cli.store.replay import RecordedProvider

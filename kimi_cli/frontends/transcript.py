@@ -7,16 +7,20 @@ from rich.text import Text
 
 from kimi_cli.frontends.plain import clean, clean_block, money, seconds, tokens
 from kimi_cli.frontends.wrap import StreamWrap
+from kimi_cli.protocol.event import (
+    Event,
+)
 from kimi_cli.protocol.events import (
     AssistantMessage,
-    Event,
     Notice,
-    RetryScheduled,
-    TextDelta,
-    ThinkingDelta,
     ToolResult,
     TurnEnded,
     UserMessage,
+)
+from kimi_cli.protocol.live import (
+    RetryScheduled,
+    TextDelta,
+    ThinkingDelta,
 )
 from kimi_cli.protocol.messages import TextPart
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -120,6 +120,21 @@ class ChatProvider:
     @property
     def model(self) -> str:
         return self.info.id
+
+    @property
+    def window(self) -> int:
+        return self.info.context
+
+    @property
+    def output_cap(self) -> int | None:
+        return self._max_output or (self.info.max_output if self.dialect.caps else None)
+
+    @property
+    def counter(self) -> Callable[[str], int] | None:
+        return None
+
+    async def count(self, request: ModelRequest) -> int | None:
+        return None
 
     def encoder(self) -> ChatEncoder:
         return ChatEncoder(self.dialect, self.info, self._thinking)

@@ -93,6 +93,21 @@ class Retrying:
     def model(self) -> str:
         return self._provider.model
 
+    @property
+    def window(self) -> int:
+        return self._provider.window
+
+    @property
+    def output_cap(self) -> int | None:
+        return self._provider.output_cap
+
+    @property
+    def counter(self) -> Callable[[str], int] | None:
+        return self._provider.counter
+
+    async def count(self, request: ModelRequest) -> int | None:
+        return await self._provider.count(request)
+
     def encoder(self) -> Encoder:
         return self._provider.encoder()
 

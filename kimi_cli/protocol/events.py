@@ -1,8 +1,8 @@
 """The closed list of events: what happened in a session, in order.
 
-Durable events are whole facts; they are stored first and then published. Live events are pieces
-for the eye and are never stored. Front ends render them, ``stream-json`` prints them, tests
-assert on them, replay feeds them back.
+Durable events are whole facts; they are stored first and then published. Front ends render them,
+``stream-json`` prints them, tests assert on them, replay feeds them back. Live events, pieces for
+the eye that are never stored, are in ``live.py``.
 """
 
 from __future__ import annotations
@@ -11,40 +11,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.messages import AssistantPart, ContentPart, Usage
 from kimi_cli.protocol.stops import StopReason
 from kimi_cli.protocol.workspace import FileTouch
 
-SCHEMA_VERSION = 1
-
 ToolStatus = Literal["ok", "error", "denied", "interrupted"]
 Origin = Literal["user", "steer", "program"]
-
-
-class Event(BaseModel):
-    """What every event carries.
-
-    ``seq`` numbers the durable events of one session from 1 (live events repeat the last one);
-    ``parent`` is the seq this one follows, so that a fork or a rewind is a new parent and not a
-    rewrite. ``turn`` and ``step`` count from 1, 0 is "before the first". ``time`` is seconds
-    since the epoch.
-    """
-
-    # JSON has no infinity: as null such a number would make the stored event unreadable.
-    model_config = ConfigDict(extra="allow", defer_build=True, ser_json_inf_nan="strings")
-
-    v: int = SCHEMA_VERSION
-    session: str = ""
-    agent: str = "main"
-    turn: int = 0
-    step: int = 0
-    seq: int = 0
-    parent: int = 0
-    time: float = 0.0
+CompactionReason = Literal["window", "server", "manual"]
 
 
 class SessionStarted(Event):
-    """The first event: everything that is fixed for the session, as sent to the model."""
+    """The first event: everything that is fixed for the session, as sent to the model.
+
+    ``dialect`` and ``window`` (tokens, 0: not known) are those of the endpoint at that time."""
 
     type: Literal["session_started"] = "session_started"
     program: str
@@ -54,6 +34,28 @@ class SessionStarted(Event):
     system_prompt: str
     tools: list[dict[str, Any]]
     forked_from: str | None = None
+    dialect: str = ""
+    window: int = 0
+
+
+class InstructionFile(BaseModel):
+    """An AGENTS.md as the model got it; ``digest`` is the SHA-256 of the file, ``clipped`` says
+    that not all of it fitted."""
+
+    model_config = ConfigDict(frozen=True, defer_build=True)
+
+    path: str
+    digest: str
+    clipped: bool = False
+
+
+class Instructions(Event):
+    """The instructions for the place of work, merged from their files: a message to the model.
+    A later one, of files that changed, takes the place of the former at the next compaction."""
+
+    type: Literal["instructions"] = "instructions"
+    files: list[InstructionFile]
+    text: str
 
 
 class SessionResumed(Event):
@@ -62,6 +64,8 @@ class SessionResumed(Event):
     type: Literal["session_resumed"] = "session_resumed"
     program: str
     cwd: str
+    dialect: str = ""
+    window: int = 0
 
 
 class UserMessage(Event):
@@ -110,8 +114,8 @@ class ToolResult(Event):
     summary: str = ""
     display: str = ""
     seconds: float = 0.0
-    files: list[FileTouch] = []
-    data: dict[str, Any] = {}
+    files: list[FileTouch] = Field(default_factory=list)
+    data: dict[str, Any] = Field(default_factory=dict)
     output_path: str | None = None
 
 
@@ -155,16 +159,59 @@ class Checkpoint(Event):
     snapshot: str
 
 
+class Kept(BaseModel):
+    """What a compaction kept, in numbers. ``spilled`` are the files that hold what was too long."""
+
+    model_config = ConfigDict(frozen=True, defer_build=True)
+
+    user_messages: int = 0
+    clipped_messages: int = 0
+    todos: int = 0
+    files_changed: int = 0
+    files_read: int = 0
+    recent_steps: int = 0
+    dropped_steps: int = 0
+    spilled: list[str] = []
+
+
 class Compaction(Event):
-    """The history up to ``upto`` (a seq) is represented by ``note`` and ``pinned`` from here."""
+    """The history up to ``upto`` (a seq) is represented by ``pinned``, one user message, from
+    here.
+
+    ``pinned`` holds what was kept word for word and the hand-off ``note``, which is the model's
+    own, or made of the record (``mechanical``, and ``failure`` then says why). ``reason``: the
+    window was nearly full, the server refused the request as too long, or somebody asked for it,
+    with ``focus``. ``window`` is the limit in tokens that held then, ``usage`` and ``cost`` are
+    those of the request for the note."""
 
     type: Literal["compaction"] = "compaction"
     upto: int
     note: str
-    pinned: list[ContentPart] = []
+    pinned: list[ContentPart] = Field(default_factory=list)
     mechanical: bool = False
+    failure: str = ""
+    reason: CompactionReason = "window"
+    focus: str = ""
+    kept: Kept = Kept()
     tokens_before: int = 0
     tokens_after: int = 0
+    window: int = 0
+    usage: Usage | None = None
+    cost: float | None = None
+    seconds: float = 0.0
+
+
+class Shrink(Event):
+    """Results of tools up to ``upto`` (a seq) are sent cut to ``limit`` bytes from here, because
+    the server refused the request as too long. ``window`` is the limit that the server is now
+    taken to have."""
+
+    type: Literal["shrink"] = "shrink"
+    upto: int
+    limit: int
+    tokens_before: int = 0
+    tokens_after: int = 0
+    window: int = 0
 
 
 class Repair(Event):
@@ -222,49 +269,10 @@ class TurnEnded(Event):
     seconds: float = 0.0
 
 
-class TextDelta(Event):
-    type: Literal["text_delta"] = "text_delta"
-    text: str
-
-
-class ThinkingDelta(Event):
-    type: Literal["thinking_delta"] = "thinking_delta"
-    text: str
-
-
-class ToolCallDelta(Event):
-    type: Literal["tool_call_delta"] = "tool_call_delta"
-    index: int
-    name: str
-    arguments: str
-
-
-class ToolOutputDelta(Event):
-    type: Literal["tool_output_delta"] = "tool_output_delta"
-    call_id: str
-    text: str
-
-
-class StepStarted(Event):
-    """A request is about to go out."""
-
-    type: Literal["step_started"] = "step_started"
-
-
-class RetryScheduled(Event):
-    """The request failed and is tried again in ``delay`` seconds; text streamed so far is void."""
-
-    type: Literal["retry_scheduled"] = "retry_scheduled"
-    error: str
-    message: str
-    delay: float
-    attempt: int
-    attempts: int
-
-
 DURABLE = (
     SessionStarted,
     SessionResumed,
+    Instructions,
     UserMessage,
     AssistantMessage,
     ToolStarted,
@@ -275,6 +283,7 @@ DURABLE = (
     ModeChanged,
     Checkpoint,
     Compaction,
+    Shrink,
     Repair,
     Rewind,
     BudgetWarning,
@@ -287,6 +296,7 @@ DURABLE = (
 DurableEvent = Annotated[
     SessionStarted
     | SessionResumed
+    | Instructions
     | UserMessage
     | AssistantMessage
     | ToolStarted
@@ -297,6 +307,7 @@ DurableEvent = Annotated[
     | ModeChanged
     | Checkpoint
     | Compaction
+    | Shrink
     | Repair
     | Rewind
     | BudgetWarning
@@ -306,10 +317,6 @@ DurableEvent = Annotated[
     | TurnEnded,
     Field(discriminator="type"),
 ]
-
-LiveEvent = (
-    TextDelta | ThinkingDelta | ToolCallDelta | ToolOutputDelta | StepStarted | RetryScheduled
-)
 
 
 def durable_adapter() -> TypeAdapter[DurableEvent]:

@@ -46,7 +46,15 @@ class Answer(Operation):
     comment: str = ""
 
 
-AnyOperation = Annotated[Say | Steer | Interrupt | Answer, Field(discriminator="type")]
+class Compact(Operation):
+    """Compact the context: now, or after the running step. ``focus`` tells the model what to keep
+    above all."""
+
+    type: Literal["compact"] = "compact"
+    focus: str = ""
+
+
+AnyOperation = Annotated[Say | Steer | Interrupt | Answer | Compact, Field(discriminator="type")]
 
 
 def operation_adapter() -> TypeAdapter[AnyOperation]:

@@ -5,7 +5,7 @@ A provider's ``stream`` never raises: what goes wrong is a :class:`Failed` event
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -42,12 +42,14 @@ class ErrorClass(StrEnum):
 @dataclass(frozen=True, slots=True)
 class ModelError:
     """A failed request. ``message`` is for people; ``status`` the HTTP status, if one came;
-    ``retry_after`` seconds, if the server named them."""
+    ``retry_after`` seconds, if the server named them; ``window`` the context window in tokens that
+    a refusal of a request as too long named."""
 
     kind: ErrorClass
     message: str
     status: int | None = None
     retry_after: float | None = None
+    window: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,8 @@ class ModelRequest:
     """One request: already encoded ``messages``, oldest first, and the session's fixed tools.
 
     ``new_tokens`` estimates the part the server cannot have cached (the first-byte watchdog
-    scales with it). ``max_output_tokens`` None means the model's default.
+    scales with it). ``max_output_tokens`` bounds the answer; None: only the provider's own
+    ``output_cap`` does.
     """
 
     messages: Sequence[bytes]
@@ -141,6 +144,27 @@ class Provider(Protocol):
 
     @property
     def model(self) -> str: ...
+
+    @property
+    def window(self) -> int:
+        """The context window in tokens, input and answer together; 0: no limit."""
+        ...
+
+    @property
+    def output_cap(self) -> int | None:
+        """The most tokens of an answer that is asked for unless a request says less; None: none
+        is, the server takes what is left of the window."""
+        ...
+
+    @property
+    def counter(self) -> Callable[[str], int] | None:
+        """Counts the tokens of a text exactly, offline; None where the tokenizer is not at hand."""
+        ...
+
+    async def count(self, request: ModelRequest) -> int | None:
+        """The server's own count of a request's input tokens; None where it can't tell. Never
+        raises, other than asyncio.CancelledError."""
+        ...
 
     def encoder(self) -> Encoder: ...
 

@@ -116,9 +116,11 @@ class Price(Section):
 
 
 class ModelEntry(Section):
-    """What is known of a model, over the built-in catalogue; None: not set here."""
+    """What is known of a model, over the built-in catalogue; None: not set here. ``tokenizer`` is
+    a ``tiktoken.model`` file, or a folder with one."""
 
     context: Count | None = None
+    tokenizer: Name | None = None
     max_output_tokens: Count | None = None
     thinking: Literal["none", "switch", "always"] | None = None
     efforts: Names | None = None
@@ -146,10 +148,21 @@ class WorkspaceFolders(Section):
     add_dirs: Names = ()
 
 
+class Context(Section):
+    """How the context window is used. ``compact_at`` is the share of it at which it is compacted,
+    earlier where an answer would have too little room; ``recent_tokens`` are kept as they are."""
+
+    auto_compact: bool = True
+    compact_at: Annotated[float, Field(gt=0, le=1)] = 0.85
+    recent_tokens: Annotated[int, Field(ge=0)] = 20_000
+
+
 class SessionKeeping(Section):
-    """Whether sessions are stored."""
+    """Whether sessions are stored, and for how many days the long outputs of commands are kept;
+    0: for ever."""
 
     keep: bool = True
+    outputs_days: Annotated[float, Field(ge=0)] = 30.0
 
 
 class Settings(Section):
@@ -167,4 +180,5 @@ class Settings(Section):
     shell: Shell = Shell.model_construct()
     headless: Headless = Headless.model_construct()
     workspace: WorkspaceFolders = WorkspaceFolders.model_construct()
+    context: Context = Context.model_construct()
     session: SessionKeeping = SessionKeeping.model_construct()

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
-from kimi_cli.protocol.events import SCHEMA_VERSION, DurableEvent, Event, durable_adapter
+from kimi_cli.protocol.event import (
+    SCHEMA_VERSION,
+    Event,
+)
+from kimi_cli.protocol.events import (
+    DurableEvent,
+    durable_adapter,
+)
 from kimi_cli.store.errors import StoreError
 
 if TYPE_CHECKING:

@@ -13,7 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from kimi_cli.protocol.events import SCHEMA_VERSION, Event
+from kimi_cli.protocol.event import (
+    SCHEMA_VERSION,
+    Event,
+)
 from kimi_cli.store.errors import SessionBusy, SessionTooNew, StoreError
 from kimi_cli.store.events_file import EVENTS, encode_event, read_tail
 from kimi_cli.store.index import find, new_id, project_folder

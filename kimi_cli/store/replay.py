@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, assert_never
 
+from kimi_cli.protocol.event import (
+    Event,
+)
 from kimi_cli.protocol.events import (
     AssistantMessage,
-    Event,
     SessionStarted,
 )
 from kimi_cli.protocol.messages import (
@@ -57,6 +59,22 @@ class RecordedProvider:
                 self.model = self.model or event.model
             elif isinstance(event, AssistantMessage) and not event.partial:
                 self._answers.append(event)
+
+    @property
+    def window(self) -> int:
+        """A recording answers whatever it is asked, however long."""
+        return 0
+
+    @property
+    def output_cap(self) -> int | None:
+        return None
+
+    @property
+    def counter(self) -> Callable[[str], int] | None:
+        return None
+
+    async def count(self, request: ModelRequest) -> int | None:
+        return None
 
     def encoder(self) -> RecordedEncoder:
         return RecordedEncoder()

@@ -26,18 +26,22 @@ from kimi_cli.agent.repeats import STOP_AT
 from kimi_cli.cli.exit_codes import EXIT_CODES
 from kimi_cli.frontends.headless.run import Job
 from kimi_cli.frontends.headless.run import run as headless
+from kimi_cli.protocol.event import (
+    Event,
+)
 from kimi_cli.protocol.events import (
     DURABLE,
     AssistantMessage,
     BudgetWarning,
-    Event,
-    StepStarted,
-    TextDelta,
     ToolResult,
     ToolStarted,
     TurnEnded,
     TurnStarted,
     UserMessage,
+)
+from kimi_cli.protocol.live import (
+    StepStarted,
+    TextDelta,
 )
 from kimi_cli.protocol.messages import TextPart
 from kimi_cli.protocol.operations import Answer, Interrupt, Say, Steer

@@ -86,11 +86,17 @@ class Scripted:
     """A provider that plays lists of events, one a request."""
 
     model = "scripted"
+    window = 0
+    output_cap = None
+    counter = None
 
     def __init__(self, *answers: Sequence[ModelEvent]) -> None:
         self.answers = list(answers)
         self.asked = 0
         self.closed = 0
+
+    async def count(self, request: ModelRequest) -> int | None:
+        raise NotImplementedError
 
     def encoder(self) -> Encoder:
         raise NotImplementedError

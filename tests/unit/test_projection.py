@@ -11,9 +11,11 @@ from kimi_cli.agent.projection import NEVER_RAN, UNKNOWN_RESULT, Projection
 from kimi_cli.model.catalogue import lookup
 from kimi_cli.model.codec import ChatEncoder
 from kimi_cli.model.dialects import dialect_named
+from kimi_cli.protocol.event import (
+    Event,
+)
 from kimi_cli.protocol.events import (
     AssistantMessage,
-    Event,
     Notice,
     SessionStarted,
     ToolResult,

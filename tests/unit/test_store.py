@@ -16,13 +16,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kimi_cli.protocol.event import (
+    SCHEMA_VERSION,
+    Event,
+)
 from kimi_cli.protocol.events import (
     DURABLE,
-    SCHEMA_VERSION,
     AssistantMessage,
     BudgetWarning,
     Compaction,
-    Event,
     Notice,
     SessionStarted,
     Title,
@@ -307,7 +309,7 @@ import resource, sys
 from pathlib import Path
 from kimi_cli.store.log import SessionLog
 from kimi_cli.store.errors import StoreError
-from kimi_cli.protocol.events import UserMessage
+from kimi_cli.protocol.events import (UserMessage,)
 from kimi_cli.protocol.messages import TextPart
 say = lambda text: UserMessage(parts=[TextPart(text=text)])
 log = SessionLog.create(Path(sys.argv[1]), Path(sys.argv[1]))
@@ -411,7 +413,7 @@ APPEND_FOREVER = """
 import sys
 from pathlib import Path
 from kimi_cli.store.log import SessionLog
-from kimi_cli.protocol.events import UserMessage
+from kimi_cli.protocol.events import (UserMessage,)
 from kimi_cli.protocol.messages import TextPart
 log = SessionLog.create(Path(sys.argv[1]), Path(sys.argv[1]))
 for number in range(10**9):
@@ -571,7 +573,7 @@ def counted(descriptor):
     os.fsync(descriptor)
 os.fdatasync = counted
 from pathlib import Path
-from kimi_cli.protocol.events import Notice
+from kimi_cli.protocol.events import (Notice,)
 from kimi_cli.store.log import SessionLog
 log = SessionLog.create(Path({str(home)!r}), Path({str(root)!r}))
 async def main():

@@ -8,15 +8,19 @@ import sys
 import time
 
 from kimi_cli.frontends.plain import clean, money, seconds, tokens
+from kimi_cli.protocol.event import (
+    Event,
+)
 from kimi_cli.protocol.events import (
     AssistantMessage,
     BudgetWarning,
-    Event,
     Notice,
-    RetryScheduled,
-    StepStarted,
     ToolResult,
     ToolStarted,
+)
+from kimi_cli.protocol.live import (
+    RetryScheduled,
+    StepStarted,
 )
 from kimi_cli.protocol.messages import Usage
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kimi_cli.protocol.events import Event, ToolResult, TurnEnded
+from kimi_cli.protocol.event import (
+    Event,
+)
+from kimi_cli.protocol.events import (
+    ToolResult,
+    TurnEnded,
+)
 from kimi_cli.protocol.messages import Usage
 from kimi_cli.protocol.stops import StopReason
 

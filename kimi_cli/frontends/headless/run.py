@@ -19,7 +19,9 @@ from kimi_cli.frontends.headless.operations import operations
 from kimi_cli.frontends.headless.progress import Progress, say
 from kimi_cli.frontends.headless.result import Tally
 from kimi_cli.frontends.headless.writer import Writer
-from kimi_cli.protocol.events import Event
+from kimi_cli.protocol.event import (
+    Event,
+)
 from kimi_cli.protocol.operations import Say
 from kimi_cli.store.events_file import encode_event
 

@@ -1,0 +1,97 @@
+"""The commands beside the main one: their flags. Each loads what it does when it is called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add all of them to the command line."""
+    for command in (context, compact, replay, models, trust, demo):
+        app.command()(command)
+
+
+def models(
+    base_url: Annotated[str | None, typer.Option(metavar="URL")] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """List what the endpoint has, joined with what is known of each model."""
+    from kimi_cli.cli.models import show_models
+
+    raise typer.Exit(show_models(base_url, json_output))
+
+
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the temporary project.")] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="Don't pace the replies.")] = False,
+) -> None:
+    """Show a live run without a key: recorded replies of a model, everything else real."""
+    from kimi_cli.cli.demo import run_demo
+
+    raise typer.Exit(run_demo(keep=keep, pace=not fast))
+
+
+def trust(
+    action: Annotated[
+        Literal["add", "remove", "list"], typer.Argument(help="What to do with the folder.")
+    ] = "list",
+    folder: Annotated[
+        Path | None, typer.Argument(help="The folder; the project you are in when left out.")
+    ] = None,
+) -> None:
+    """Say which folders' project settings take effect."""
+    from kimi_cli.cli.trust import change_trust
+
+    raise typer.Exit(change_trust(action, folder))
+
+
+def context(
+    session: Annotated[
+        str | None,
+        typer.Argument(help="A session's id or its start; this project's last when left out."),
+    ] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Show what fills a session's context window, and what compactions kept and dropped."""
+    from kimi_cli.cli.context import show_context
+
+    raise typer.Exit(show_context(session, json_output))
+
+
+def compact(
+    session: Annotated[
+        str | None,
+        typer.Argument(help="A session's id or its start; this project's last when left out."),
+    ] = None,
+    focus: Annotated[
+        str, typer.Option(help="What the model should keep above all.", metavar="TEXT")
+    ] = "",
+) -> None:
+    """Compact a session's context now: the model writes a hand-off note for itself."""
+    from kimi_cli.cli.compact import compact_session
+
+    raise typer.Exit(compact_session(session, focus))
+
+
+def replay(
+    session: Annotated[str, typer.Argument(help="A session's id, its start, or its file.")],
+    speed: Annotated[
+        float, typer.Option(help="How many times faster than it was; 0: at once.", min=0)
+    ] = 4.0,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Run it again offline: recorded model, real tools; compare."),
+    ] = False,
+    project: Annotated[
+        Path | None,
+        typer.Option(help="The project to check against; it is copied first.", metavar="DIR"),
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the copy.")] = False,
+) -> None:
+    """Show a session as it was, or check that its tool calls still give the same results."""
+    from kimi_cli.cli.replay import replay_session
+
+    raise typer.Exit(replay_session(session, speed, check=check, project=project, keep=keep))
