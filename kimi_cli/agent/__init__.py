@@ -8,15 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kimi_cli.agent.assemble import Opened, Setup, SetupError, open_session
+    from kimi_cli.agent.assemble import open_session
     from kimi_cli.agent.session import Session
+    from kimi_cli.agent.setup import Opened, Setup, SetupError
     from kimi_cli.agent.stop import StopTurn
     from kimi_cli.protocol.stops import StopReason
 
 _HOME = {
-    "Opened": "kimi_cli.agent.assemble",
-    "Setup": "kimi_cli.agent.assemble",
-    "SetupError": "kimi_cli.agent.assemble",
+    "Opened": "kimi_cli.agent.setup",
+    "Setup": "kimi_cli.agent.setup",
+    "SetupError": "kimi_cli.agent.setup",
     "open_session": "kimi_cli.agent.assemble",
     "Session": "kimi_cli.agent.session",
     "StopTurn": "kimi_cli.agent.stop",

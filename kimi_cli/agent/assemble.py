@@ -2,113 +2,40 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from kimi_cli.agent.budget import Budget
-from kimi_cli.agent.model_config import limits_of, missing_key, model_config, price_of
+from kimi_cli.agent.compactor import Rules
+from kimi_cli.agent.model_config import limits_of, missing_key
 from kimi_cli.agent.prompt import system_prompt
+from kimi_cli.agent.serving import Served, find_model
 from kimi_cli.agent.session import Session
+from kimi_cli.agent.setup import Opened, Setup, SetupError
 from kimi_cli.agent.stored import Stored, open_stored, started
 from kimi_cli.agent.toolbox import Toolbox
-from kimi_cli.model.build import build_endpoint, build_provider
-from kimi_cli.model.catalogue import Price
-from kimi_cli.model.endpoint import detect
-from kimi_cli.model.errors import ConfigError
 from kimi_cli.model.names import normalise_tool_name
-from kimi_cli.protocol.event import (
-    Event,
-)
-from kimi_cli.protocol.provider import Provider
+from kimi_cli.protocol.event import Event
+from kimi_cli.protocol.events import Instructions
 from kimi_cli.protocol.stops import StopReason
+from kimi_cli.protocol.tools import ToolSchema
 from kimi_cli.safety.policy import AllowAll, Policy, WorkspaceOnly
-from kimi_cli.settings import Loaded, Settings, is_trusted, kimi_home, load_settings
+from kimi_cli.settings import Loaded, Settings, is_trusted, load_settings
 from kimi_cli.store.errors import SessionError, StoreError
 from kimi_cli.store.log import Log, MemoryLog, SessionLog
 from kimi_cli.tools.registry import default_tools
-from kimi_cli.workspace.launch import Helper
+from kimi_cli.workspace.instructions import find_instructions
 from kimi_cli.workspace.place import LocalWorkspace
 from kimi_cli.workspace.processes import ProcessRunner
 from kimi_cli.workspace.roots import project_root
 
 PROTECTED = (".git", ".kimi")
+INSTRUCTION_BYTES = 32_768
+BYTES_A_TOKEN = 3
+NO_INSTRUCTIONS = "The project's instructions were removed: they hold no longer."
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
-
-
-class SetupError(Exception):
-    """A session can't be opened as asked; ``reason`` gives the exit code, the message is for
-    people."""
-
-    def __init__(self, message: str, reason: StopReason = StopReason.CONFIGURATION) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """What a session is made of; only ``from_env`` takes anything from the process's own state.
-
-    ``flags`` are settings by dotted key and win over every other source. ``cwd`` None is the
-    process's working directory, or that of a resumed session. ``media`` are the kinds that the
-    model has to take. ``provider`` stands in for the endpoint of the settings. ``on_ask`` "wait"
-    leaves questions to the front end.
-    """
-
-    env: Mapping[str, str]
-    home: Path
-    flags: Mapping[str, object] = field(default_factory=dict)
-    cwd: Path | None = None
-    add_dirs: Sequence[Path] = ()
-    yolo: bool = False
-    on_ask: Literal["deny", "fail", "wait"] | None = None
-    system_prompt: str | None = None
-    keep: bool = True
-    resume: str | None = None
-    continue_last: bool = False
-    media: frozenset[str] = frozenset()
-    provider: Provider | None = None
-    helper: Helper | None = None
-
-    @classmethod
-    def from_env(
-        cls,
-        *,
-        cwd: Path | str | None = None,
-        flags: Mapping[str, object] | None = None,
-        yolo: bool = False,
-        keep: bool = True,
-    ) -> Setup:
-        """The setup of the command line in this process: its environment and KIMI_HOME, taken
-        now. Use ``dataclasses.replace`` for the other fields."""
-        env = dict(os.environ)
-        return cls(
-            env=env,
-            home=kimi_home(env),
-            flags=flags or {},
-            cwd=Path(cwd) if cwd else None,
-            yolo=yolo,
-            keep=keep,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A session ready to run. ``secrets`` must never be written anywhere; ``warnings`` are for
-    the user; ``kept``: the session is stored; ``media``: the kinds the model takes; ``events``:
-    what was recorded to open it, before anybody could listen."""
-
-    session: Session
-    settings: Settings
-    warnings: Sequence[str]
-    secrets: Sequence[str]
-    kept: bool
-    media: frozenset[str]
-    events: Sequence[Event] = ()
 
 
 async def open_session(setup: Setup) -> Opened:
@@ -197,24 +124,12 @@ async def _furnish(
 ) -> Opened:
     settings = loaded.settings
     warnings = list(loaded.warnings)
-    model, thinking = _model_of(loaded, stored)
     # The clock runs from here: an endpoint that does not answer is a part of the run.
     budget = Budget(limits_of(settings), warn_at=settings.budget.warn_at)
-    try:
-        async with asyncio.timeout(budget.seconds_left):
-            provider, price, media, doubt = await _provider(
-                setup, settings, model, thinking, log.id
-            )
-    except TimeoutError:
-        raise SetupError("the time limit is reached", StopReason.TIME_LIMIT) from None
-    warnings += filter(None, (doubt, ProcessRunner.limits_note()))
-    if blind := setup.media - media:
-        raise SetupError(f"{provider.model} takes no {' and no '.join(sorted(blind))}s")
-    if settings.budget.max_cost is not None and price is None:
-        raise SetupError(
-            f"--max-cost needs a price, and none is known for {provider.model}: set "
-            f'[prices."{provider.model}"] input, cached_input and output'
-        )
+    # A fork begins with the messages of another session, which the server may still have cached.
+    cache_key = (stored and stored.begun.forked_from) or log.id
+    served = await find_model(setup, loaded, stored, cache_key, budget.seconds_left)
+    warnings += filter(None, (served.doubt, ProcessRunner.limits_note()))
     policy: Policy = (
         AllowAll()
         if setup.yolo
@@ -228,52 +143,68 @@ async def _furnish(
         ),
         workspace=workspace,
         policy=policy,
-        media_kinds=media,
+        media_kinds=served.media,
         normalise=normalise_tool_name,
     )
     tools = stored.tools if stored else toolbox.schemas()
     session = Session(
         log=log,
-        provider=provider,
+        provider=served.provider,
         toolbox=toolbox,
         tools=tools,
         workspace=workspace,
         budget=budget,
-        price=price,
+        price=served.price,
         on_ask=setup.on_ask or settings.headless.on_ask,
+        context=_rules(settings),
     )
     try:
-        opening: list[Event]
         if stored:
             session.restore(stored.events)
             workspace.files.restore(stored.touches())
-            opening = stored.resumed(cwd, model, thinking)
-        else:
-            prompt = setup.system_prompt or system_prompt(workspace)
-            opening = [started(prompt, tools, cwd, provider.model, thinking)]
+        opening = _opening(setup, cwd, stored, served, workspace, tools)
         for event in opening:
             session.record(event)
     except StoreError as error:
         raise SetupError(str(error), StopReason.STORE_FAILED) from None
     kept = isinstance(log, SessionLog)
-    return Opened(session, settings, warnings, _secrets(settings), kept, media, opening)
+    return Opened(session, settings, warnings, _secrets(settings), kept, served.media, opening)
+
+
+def _opening(
+    setup: Setup,
+    cwd: Path,
+    stored: Stored | None,
+    served: Served,
+    workspace: LocalWorkspace,
+    tools: Sequence[ToolSchema],
+) -> list[Event]:
+    """The events that a session begins, or goes on, with."""
+    if stored:
+        events = stored.resumed(cwd, served.provider, served.thinking, served.dialect)
+    else:
+        prompt = setup.system_prompt or system_prompt(workspace)
+        events = [started(prompt, tools, cwd, served.provider, served.thinking, served.dialect)]
+    window = served.provider.window
+    limit = min(INSTRUCTION_BYTES, window * BYTES_A_TOKEN // 4) if window else INSTRUCTION_BYTES
+    files, text = find_instructions(setup.home, project_root(cwd), cwd, limit)
+    former = stored.instructions if stored else None
+    if files and (former is None or former.files != files):
+        events.append(Instructions(files=files, text=text))
+    elif former and not files:
+        events.append(Instructions(files=[], text=NO_INSTRUCTIONS))
+    return events
+
+
+def _rules(settings: Settings) -> Rules:
+    context = settings.context
+    return Rules(context.auto_compact, context.compact_at, context.recent_tokens)
 
 
 def _secrets(settings: Settings) -> list[str]:
     endpoint = settings.endpoint
     values = [endpoint.api_key, *endpoint.headers.values()]
     return [text for value in values if (text := value.get_secret_value())]
-
-
-def _model_of(loaded: Loaded, stored: Stored | None) -> tuple[str, str]:
-    """Model and thinking: a stored session keeps its own unless a flag says otherwise."""
-    settings = loaded.settings
-    model, thinking = stored.model if stored else (settings.model, settings.thinking)
-    if loaded.sources["model"].kind == "flag":
-        model = settings.model
-    if loaded.sources["thinking"].kind == "flag":
-        thinking = settings.thinking
-    return model, thinking
 
 
 def _workspace(setup: Setup, settings: Settings, cwd: Path, log: Log) -> LocalWorkspace:
@@ -288,25 +219,7 @@ def _workspace(setup: Setup, settings: Settings, cwd: Path, log: Log) -> LocalWo
     return LocalWorkspace(
         cwd,
         outputs=log.outputs,
-        preimages=log.preimages,
+        blobs=log.blobs,
         runner=runner,
         add_dirs=[*more, *setup.add_dirs],
     )
-
-
-async def _provider(
-    setup: Setup, settings: Settings, model: str, thinking: str, session: str
-) -> tuple[Provider, Price | None, frozenset[str], str]:
-    """The provider, what it costs, the kinds of media its model takes, and a doubt about it."""
-    if setup.provider is not None:
-        return setup.provider, None, frozenset(), ""
-    try:
-        config = model_config(settings, model, thinking, session)
-        endpoint = build_endpoint(config)
-        endpoint.connection.warm()
-        config, error = await detect(config, endpoint)
-        client = build_provider(config, endpoint)
-    except ConfigError as problem:
-        raise SetupError(str(problem)) from None
-    doubt = f"taking the endpoint for {client.dialect.name}: {error.message}" if error else ""
-    return client, price_of(settings, client), client.media, doubt

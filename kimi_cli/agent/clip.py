@@ -18,6 +18,17 @@ def clip_middle(text: str, limit: int, path: str) -> str:
     return head.decode("utf-8", "ignore") + note + tail.decode("utf-8", "ignore")
 
 
+def shorten(text: str, limit: int) -> str:
+    """``text`` cut to about ``limit`` bytes of UTF-8, head and tail; the same object when it is
+    short enough."""
+    raw = text.encode("utf-8", "replace")
+    if len(raw) <= limit:
+        return text
+    head, tail = raw[: limit // 2], raw[-(limit - limit // 2) :]
+    note = f"\n[... {len(raw) - limit:,} bytes dropped to save context ...]\n"
+    return head.decode("utf-8", "ignore") + note + tail.decode("utf-8", "ignore")
+
+
 def _until_line_end(raw: bytes) -> bytes:
     cut = raw.rfind(b"\n")
     return raw[:cut] if cut > len(raw) // 2 else raw

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kimi_cli.model.catalogue import Price
@@ -51,6 +52,15 @@ class Host(Journal, Protocol):
 
     def request(self) -> ModelRequest:
         """The next request, made of everything recorded so far."""
+        ...
+
+    async def make_room(self, book: Callable[[Usage], None]) -> None:
+        """Compact the context if that is due; ``book`` gets what it used."""
+        ...
+
+    async def after_refusal(self, error: ModelError, book: Callable[[Usage], None]) -> bool:
+        """Make the next request smaller than the one that was refused as too long; False when
+        there is nothing left to try."""
         ...
 
     def usage_ahead(self) -> Usage:

@@ -51,7 +51,7 @@ class Listener:
                         host.show(ThinkingDelta(text=text))
                     case RetryWait():
                         self._forget()
-                        host.show(_retry(event))
+                        host.show(retry_event(event))
                     case Completed():
                         self.usage = host.usage_of(event)
                         self._record(event)
@@ -130,7 +130,8 @@ class Listener:
         }
 
 
-def _retry(wait: RetryWait) -> RetryScheduled:
+def retry_event(wait: RetryWait) -> RetryScheduled:
+    """The wait before another attempt, as front ends see it."""
     return RetryScheduled(
         error=wait.error.kind.value,
         message=wait.error.message,

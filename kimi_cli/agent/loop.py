@@ -19,7 +19,7 @@ from kimi_cli.protocol.live import (
     StepStarted,
 )
 from kimi_cli.protocol.messages import TextPart, ToolCallPart, Usage
-from kimi_cli.protocol.provider import Completed
+from kimi_cli.protocol.provider import Completed, ErrorClass
 from kimi_cli.protocol.stops import StopReason
 from kimi_cli.store.errors import StoreError
 
@@ -99,6 +99,23 @@ class Turn:
 
     async def _step(self) -> Completed:
         host = self.host
+        while True:
+            await host.make_room(self.spend)
+            try:
+                reply = await self._ask()
+                break
+            except StopTurn as stop:
+                error = stop.error
+                if error is None or error.kind is not ErrorClass.CONTEXT_TOO_LONG:
+                    raise
+                if not await host.after_refusal(error, self.spend):
+                    raise
+        for warned in host.budget.warnings():
+            host.record(BudgetWarning(axis=warned.axis, used=warned.used, limit=warned.limit))
+        return reply
+
+    async def _ask(self) -> Completed:
+        host = self.host
         request = host.request()
         self._guard_budget()
         host.begin_step()
@@ -107,18 +124,16 @@ class Turn:
         host.show(StepStarted())
         listener = Listener(host)
         try:
-            reply = await listener.listen(request)
+            return await listener.listen(request)
         except StoreError:
             # What can't be kept can still be shown.
             self.answer = listener.text or self.answer
             raise
         finally:
-            self._spend(listener.usage)
-        for warned in host.budget.warnings():
-            host.record(BudgetWarning(axis=warned.axis, used=warned.used, limit=warned.limit))
-        return reply
+            self.spend(listener.usage)
 
-    def _spend(self, usage: Usage) -> None:
+    def spend(self, usage: Usage) -> None:
+        """Book what a request used."""
         host = self.host
         cost = cost_of(host.price, usage) if host.price else None
         self.usage = self.usage + usage

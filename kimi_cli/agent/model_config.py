@@ -8,13 +8,14 @@ from urllib.parse import urlsplit
 
 from kimi_cli.agent.budget import Limits
 from kimi_cli.model.build import ModelClient, ModelConfig
-from kimi_cli.model.catalogue import ModelInfo, Price, Thinking, lookup
+from kimi_cli.model.catalogue import Given, Price, Thinking
 from kimi_cli.model.dialects import recognised
 from kimi_cli.model.endpoint import price_at
 from kimi_cli.model.retry import Policy, Schedule
 from kimi_cli.model.wire import Timeouts
 from kimi_cli.protocol.provider import ErrorClass
 from kimi_cli.settings import Settings
+from kimi_cli.settings.schema import ModelEntry
 
 MAX_STALL_ATTEMPTS = 4
 """A stall has cost minutes by itself."""
@@ -41,8 +42,8 @@ def model_config(settings: Settings, model: str, thinking: str, session: str) ->
         ),
         retry=retry_policy(settings),
         session_id=session,
-        context=entry.context if entry else None,
-        info=_info(settings, model),
+        given=_given(entry) if entry else Given(),
+        tokenizer=(entry.tokenizer if entry else None) or "",
         headers={name: value.get_secret_value() for name, value in endpoint.headers.items()},
     )
 
@@ -101,18 +102,12 @@ def limits_of(settings: Settings) -> Limits:
     )
 
 
-def _info(settings: Settings, model: str) -> ModelInfo | None:
-    """The catalogue's row with what the settings say of the model; None when they say nothing."""
-    entry = settings.models.get(model)
-    if entry is None:
-        return None
-    info = lookup(model)
+def _given(entry: ModelEntry) -> Given:
     thinking: dict[str, Thinking] = {"none": "none", "switch": "switchable", "always": "always"}
-    return replace(
-        info,
-        context=entry.context or info.context,
-        max_output=entry.max_output_tokens or info.max_output,
-        thinking=thinking[entry.thinking] if entry.thinking else info.thinking,
-        efforts=info.efforts if entry.efforts is None else tuple(entry.efforts),
-        inputs=info.inputs if entry.media is None else frozenset(entry.media),
+    return Given(
+        context=entry.context,
+        max_output=entry.max_output_tokens,
+        thinking=thinking[entry.thinking] if entry.thinking else None,
+        efforts=None if entry.efforts is None else tuple(entry.efforts),
+        inputs=None if entry.media is None else frozenset(entry.media),
     )

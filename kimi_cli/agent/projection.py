@@ -1,185 +1,128 @@
 """Raw history in, a valid request out.
 
-The log keeps what really happened; this is the one place that turns it into messages an endpoint
-accepts, and it reports everything it had to mend. It works event by event: what was projected
-once is never touched again, so between compactions every request extends the former one byte for
-byte and the server's prefix cache can hit. Feeding a fresh :class:`Projection` the whole log
-gives the same bytes.
+Between compactions the projection only appends. A compaction starts a new conversation: the system
+prompt and the instructions as they were, what was pinned, and the newest steps. It is incremental:
+each event is projected once, and a fresh :class:`Projection` fed the whole log gives the same
+bytes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from uuid import NAMESPACE_OID, uuid5
+from collections.abc import Callable, Sequence
 
-from kimi_cli.agent.arguments import sendable
-from kimi_cli.protocol.event import (
-    Event,
-)
+from kimi_cli.agent.clip import shorten
+from kimi_cli.agent.conversation import Conversation, Mended, Source
+from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.events import (
     AssistantMessage,
+    Compaction,
+    Instructions,
     SessionStarted,
+    Shrink,
     ToolResult,
     ToolStarted,
     UserMessage,
 )
-from kimi_cli.protocol.messages import (
-    AssistantTurn,
-    MediaPart,
-    Message,
-    OpaquePart,
-    SystemMessage,
-    TextPart,
-    ThinkingPart,
-    ToolCallPart,
-    ToolTurn,
-    UserTurn,
-)
+from kimi_cli.protocol.messages import TextPart, UserTurn
 from kimi_cli.protocol.provider import Encoder
 
-INTERRUPTED_MARK = "[interrupted here]"
-UNKNOWN_RESULT = (
-    "interrupted: the program ended while this call was running. It is unknown whether it ran, "
-    "wholly or in part: check before you repeat it."
-)
-NEVER_RAN = "interrupted: the program ended before this call was run."
-NO_OUTPUT = "(no output)"
-
-
-@dataclass(frozen=True, slots=True)
-class Mended:
-    """One repair: ``kind`` is a short stable name, ``call_id`` the tool call it concerns."""
-
-    kind: str
-    call_id: str | None = None
-    detail: str = ""
-
-
-@dataclass(slots=True)
-class _Pending:
-    """A call without its result: ``id`` as the log has it, ``call`` as it was sent."""
-
-    id: str
-    call: ToolCallPart
-    started: bool = False
-    result: ToolTurn | None = None
+SPOKEN = (UserMessage, AssistantMessage, ToolStarted, ToolResult)
 
 
 class Projection:
-    """An incremental projection of one conversation for one encoder."""
+    """An incremental projection of one session. ``encoders`` makes the encoder of a conversation.
 
-    def __init__(self, encoder: Encoder) -> None:
-        self._encoder = encoder
-        self._pending: list[_Pending] = []
-        self._calls = 0
-        self.messages: list[bytes] = []
+    ``messages`` are those of the next request, ``sources`` says of each what it is.
+    """
+
+    def __init__(self, encoders: Callable[[], Encoder]) -> None:
+        self._encoders = encoders
+        self._begun: SessionStarted | None = None
+        self._instructions: Instructions | None = None
+        self._compaction: Compaction | None = None
+        self._shrinks: list[Shrink] = []
+        self._events: list[Event] = []
+        self._now = Conversation(encoders())
+
+    @property
+    def messages(self) -> list[bytes]:
+        return self._now.messages
+
+    @property
+    def sources(self) -> list[Source]:
+        return self._now.sources
+
+    @property
+    def compaction(self) -> Compaction | None:
+        """The last one."""
+        return self._compaction
+
+    def spoken(self, upto: int) -> list[Event]:
+        """The events up to a number that are still sent as they were."""
+        return [event for event in self._events if event.seq <= upto]
 
     def feed(self, event: Event) -> list[Mended]:
         """Take the next durable event; returns the repairs it needed."""
-        if isinstance(event, ToolStarted):
-            for waiting in self._pending:
-                if waiting.id == event.call_id:
-                    waiting.started = True
+        self._keep(event)
+        if isinstance(event, Compaction | Shrink):
+            # What has to be mended now was mended, and reported, before.
+            self._rebuild()
             return []
-        if isinstance(event, ToolResult):
-            return self._result(event)
-        if isinstance(event, AssistantMessage):
-            return self.close_calls() + self._assistant(event)
-        if isinstance(event, UserMessage):
-            return self.close_calls() + self._user(event)
-        if isinstance(event, SessionStarted):
-            return self._add(SystemMessage(event.system_prompt))
-        return []
+        return self._now.feed(event)
 
-    def close_calls(self) -> list[Mended]:
-        """Give every call that still waits a result that says so; a request may go out now."""
-        mended = []
-        for waiting in self._pending:
-            if waiting.result is None:
-                kind = "unknown_result" if waiting.started else "call_never_ran"
-                text = UNKNOWN_RESULT if waiting.started else NEVER_RAN
-                waiting.result = ToolTurn(
-                    waiting.call.id, waiting.call.name, (TextPart(text=text),)
-                )
-                mended.append(Mended(kind, waiting.call.id))
-        return mended + self._emit_resolved()
+    def load(self, events: Sequence[Event]) -> int:
+        """Take in a stored history up to where its last conversation begins, without projecting
+        what is no longer sent; returns the number of events taken."""
+        breaks = [i for i, e in enumerate(events) if isinstance(e, Compaction | Shrink)]
+        if not breaks:
+            return 0
+        for event in events[: breaks[-1] + 1]:
+            self._keep(event)
+        self._rebuild()
+        return breaks[-1] + 1
 
-    def _user(self, event: UserMessage) -> list[Mended]:
-        parts = tuple(p for p in event.parts if isinstance(p, MediaPart) or p.text)
-        if not parts:
-            return [Mended("empty_user_message")]
-        return self._add(UserTurn(parts))
+    def with_event(self, event: Compaction | Shrink) -> Projection:
+        """What the projection would be after the event."""
+        other = Projection(self._encoders)
+        other._begun = self._begun
+        other._instructions = self._instructions
+        other._compaction = self._compaction
+        other._shrinks = list(self._shrinks)
+        other._events = list(self._events)
+        other.feed(event)
+        return other
 
-    def _assistant(self, event: AssistantMessage) -> list[Mended]:
-        mended: list[Mended] = []
-        parts: list[TextPart | ThinkingPart | ToolCallPart | OpaquePart] = []
-        seen: list[str] = []
-        for part in event.parts:
-            if isinstance(part, ToolCallPart):
-                if event.partial:
-                    mended.append(Mended("unfinished_call", part.id))
-                elif part.id in seen:
-                    mended.append(Mended("duplicate_call", part.id))
-                else:
-                    seen.append(part.id)
-                    parts.append(self._sound(part, mended))
-            elif isinstance(part, TextPart) and not part.text:
-                continue
-            else:
-                parts.append(part)
-        says = any(isinstance(p, TextPart | ToolCallPart) for p in parts)
-        if not says:
-            return [*mended, Mended("empty_answer")]
-        if event.partial:
-            parts.append(TextPart(text=INTERRUPTED_MARK))
-        turn = AssistantTurn(tuple(parts))
-        mended += self._add(turn)
-        self._pending = [
-            _Pending(own, call) for own, call in zip(seen, turn.tool_calls, strict=True)
-        ]
-        return mended
+    def encode_user(self, text: str) -> bytes:
+        """A user message for the end of one request, that is not a part of the conversation."""
+        return self._now.encode(UserTurn((TextPart(text=text),)))
 
-    def _sound(self, call: ToolCallPart, mended: list[Mended]) -> ToolCallPart:
-        self._calls += 1
-        arguments = sendable(call.arguments)
-        if arguments == call.arguments and call.id:
-            return call
-        if arguments is None or (arguments != call.arguments and call.arguments.strip()):
-            mended.append(Mended("malformed_arguments", call.id))
-        if not call.id:
-            mended.append(Mended("missing_call_id"))
-        return ToolCallPart(
-            id=call.id or self._new_id(), name=call.name, arguments=arguments or "{}"
-        )
+    def _keep(self, event: Event) -> None:
+        """Keep what a new conversation would be made of."""
+        if isinstance(event, SPOKEN):
+            self._events.append(event)
+        elif isinstance(event, SessionStarted):
+            self._begun = event
+        elif isinstance(event, Instructions):
+            self._instructions = event
+        elif isinstance(event, Shrink):
+            self._shrinks.append(event)
+        elif isinstance(event, Compaction):
+            self._compaction = event
+            self._events = [kept for kept in self._events if kept.seq > event.upto]
+            self._shrinks = [shrink for shrink in self._shrinks if shrink.upto > event.upto]
 
-    def _new_id(self) -> str:
-        """An id for a call without one; a UUID, so that no other call's can be the same, made of
-        the call's number, so that it is the same each time."""
-        return f"call_{uuid5(NAMESPACE_OID, str(self._calls)).hex[:24]}"
+    def _rebuild(self) -> None:
+        now = self._now = Conversation(self._encoders(), self._clip)
+        if self._begun:
+            now.feed(self._begun)
+        if self._instructions:
+            now.feed(self._instructions)
+        if compaction := self._compaction:
+            parts = tuple(compaction.pinned) or (TextPart(text=compaction.note),)
+            now.put(UserTurn(parts), Source("pinned", compaction.seq))
+        for event in self._events:
+            now.feed(event)
 
-    def _result(self, event: ToolResult) -> list[Mended]:
-        for waiting in self._pending:
-            if waiting.id == event.call_id:
-                break
-        else:
-            return [Mended("orphan_result", event.call_id)]
-        if waiting.result is not None:
-            return [Mended("duplicate_result", event.call_id)]
-        parts = tuple(p for p in event.parts if isinstance(p, MediaPart) or p.text)
-        waiting.result = ToolTurn(
-            waiting.call.id, waiting.call.name, parts or (TextPart(text=NO_OUTPUT),)
-        )
-        return self._emit_resolved()
-
-    def _emit_resolved(self) -> list[Mended]:
-        """Send out results in call order, as far as they are there."""
-        mended: list[Mended] = []
-        while self._pending and (result := self._pending[0].result) is not None:
-            del self._pending[0]
-            mended += self._add(result)
-        return mended
-
-    def _add(self, message: Message) -> list[Mended]:
-        encoded = self._encoder.encode(message)
-        self.messages.append(encoded.data)
-        return [Mended(kind) for kind in encoded.repairs]
+    def _clip(self, seq: int, text: str) -> str:
+        limits = [shrink.limit for shrink in self._shrinks if seq <= shrink.upto]
+        return shorten(text, min(limits)) if limits else text

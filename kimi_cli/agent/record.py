@@ -7,15 +7,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from kimi_cli.agent.projection import Mended, Projection
+from kimi_cli.agent.conversation import Mended
+from kimi_cli.agent.facts import Facts
+from kimi_cli.agent.projection import Projection
 from kimi_cli.model.tokens import TokenMeter
 from kimi_cli.protocol.event import (
     Event,
 )
-from kimi_cli.protocol.events import (
-    AssistantMessage,
-    Repair,
-)
+from kimi_cli.protocol.events import AssistantMessage, Compaction, Repair, Shrink
+from kimi_cli.protocol.messages import Usage
 from kimi_cli.protocol.provider import Encoder
 from kimi_cli.store.errors import StoreError
 from kimi_cli.store.log import Log
@@ -35,31 +35,59 @@ class Position:
 class Record:
     """Keeps what happened in a log, and beside it the request that follows from it.
 
-    ``messages`` are the encoded messages of that request, ``meter`` its size in tokens.
+    ``messages`` are the encoded messages of that request, ``meter`` its size in tokens, ``facts``
+    what must never be lost. ``tools`` are texts that go out with each request.
     """
 
-    def __init__(self, store: Log, encoder: Encoder) -> None:
+    def __init__(self, store: Log, encoders: Callable[[], Encoder], tools: Sequence[str]) -> None:
         self.at = Position()
         self.meter = TokenMeter()
+        self.facts = Facts()
+        self.projection = Projection(encoders)
         self._store = store
-        self._projection = Projection(encoder)
+        self._tools = tools
         self._listeners: list[Callable[[Event], None]] = []
+        self._measure_again()
 
     @property
     def messages(self) -> tuple[bytes, ...]:
-        return tuple(self._projection.messages)
+        return tuple(self.projection.messages)
+
+    def size(self, text: str | bytes) -> int:
+        """The tokens of a text or an encoded message."""
+        return self.meter.size(text)
+
+    def fixed(self) -> int:
+        """The tokens that no compaction can save: tools, system prompt, instructions."""
+        pairs = zip(self.projection.messages, self.projection.sources, strict=True)
+        fixed = [m for m, source in pairs if source.kind in ("system", "instructions")]
+        return self._tools_size() + sum(map(self.size, fixed))
+
+    def total_of(self, projection: Projection) -> int:
+        """The tokens of a request made of another projection."""
+        return self._tools_size() + sum(map(self.size, projection.messages))
+
+    def ahead(self) -> Usage:
+        """What the input of the next request will use, as far as it is known."""
+        whole = self.meter.total
+        return Usage(input_tokens=whole, cached_tokens=whole - self.meter.new)
 
     def subscribe(self, listener: Callable[[Event], None]) -> None:
         self._listeners.append(listener)
 
     def restore(self, events: Sequence[Event]) -> None:
         """Take in a stored history: nothing is stored again or published."""
-        for event in events:
-            self._project(event)
-            if isinstance(event, AssistantMessage) and event.usage:
-                self.meter.measure(event.usage)
-            self.at.turn = max(self.at.turn, event.turn)
-            self.at.seq = max(self.at.seq, event.seq)
+        taken = self.projection.load(events)
+        if taken:
+            self._measure_again()
+        for index, event in enumerate(events):
+            self.facts.note(event)
+            if index >= taken:
+                self._project(event)
+                if isinstance(event, AssistantMessage) and event.usage:
+                    self.meter.measure(event.usage)
+        self.at.turn = max((event.turn for event in events), default=0)
+        self.at.seq = max((event.seq for event in events), default=0)
 
     def add(self, event: Event) -> None:
         """A durable event. Raises StoreError, and then nothing of it happened."""
@@ -72,6 +100,7 @@ class Record:
             self.at.seq -= 1
             raise
         log.debug("%s turn %d step %d", type(event).__name__, event.turn, event.step)
+        self.facts.note(event)
         mended = self._project(event)
         self._publish(event)
         for repair in mended:
@@ -83,13 +112,28 @@ class Record:
         self._publish(event)
 
     def _project(self, event: Event) -> list[Mended]:
-        before = len(self._projection.messages)
-        mended = self._projection.feed(event)
+        if isinstance(event, Compaction | Shrink):
+            mended = self.projection.feed(event)
+            self._measure_again()
+            return mended
+        before = len(self.projection.messages)
+        mended = self.projection.feed(event)
         # A measured answer is in the meter already, by its usage.
         if not (isinstance(event, AssistantMessage) and event.usage):
-            for message in self._projection.messages[before:]:
+            for message in self.projection.messages[before:]:
                 self.meter.add(message)
         return mended
+
+    def _measure_again(self) -> None:
+        """Another conversation: nothing of it was measured yet."""
+        self.meter.reset()
+        for tool in self._tools:
+            self.meter.add(tool)
+        for message in self.projection.messages:
+            self.meter.add(message)
+
+    def _tools_size(self) -> int:
+        return sum(map(self.size, self._tools))
 
     def _stamp(self, event: Event) -> None:
         event.session = self._store.id

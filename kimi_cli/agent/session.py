@@ -10,10 +10,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol, Self
 
-from kimi_cli.agent.budget import Budget
+from kimi_cli.agent.attended import Attended
+from kimi_cli.agent.budget import Budget, cost_of
+from kimi_cli.agent.compactor import Compactor, NoteRefused, Rules
 from kimi_cli.agent.loop import Check, Turn
 from kimi_cli.agent.questions import OnAsk, Questions
 from kimi_cli.agent.record import Record
+from kimi_cli.agent.spent import spent
 from kimi_cli.agent.stop import StopTurn
 from kimi_cli.agent.toolbox import Toolbox
 from kimi_cli.model.catalogue import Price
@@ -23,6 +26,7 @@ from kimi_cli.protocol.event import (
     Event,
 )
 from kimi_cli.protocol.events import (
+    Compaction,
     Notice,
     ToolResult,
     TurnEnded,
@@ -30,7 +34,7 @@ from kimi_cli.protocol.events import (
     UserMessage,
 )
 from kimi_cli.protocol.messages import ContentPart, TextPart, ToolCallPart, Usage
-from kimi_cli.protocol.operations import Answer, Interrupt, Operation, Say, Steer
+from kimi_cli.protocol.operations import Answer, Compact, Interrupt, Operation, Say, Steer
 from kimi_cli.protocol.provider import Completed, ModelError, ModelRequest, Provider
 from kimi_cli.protocol.stops import StopReason
 from kimi_cli.protocol.tools import ToolSchema
@@ -62,29 +66,30 @@ class Session:
         budget: Budget,
         price: Price | None,
         on_ask: OnAsk,
+        context: Rules,
     ) -> None:
         self.provider = provider
         self.toolbox = toolbox
         self.workspace = workspace
         self.budget = budget
         self.price = price
+        self.past = Usage()
+        self.past_cost: float | None = None
+        """What the session used before this run."""
         self.denials: list[dict[str, str]] = []
         """What was refused in this run, for the result: tool, summary and reason."""
         self._log = log
         self._tools = tools
-        self._record = Record(log, provider.encoder())
-        for tool in tools:
-            words = json.dumps(tool.parameters, default=dict)
-            self._record.meter.add(f"{tool.name} {tool.description} {words}")
+        self._record = Record(log, provider.encoder, [_words(tool) for tool in tools])
         self._record.subscribe(self._note)
+        self._compactor = Compactor(
+            self._record, provider, workspace, budget, price, tools, context
+        )
         self._questions = Questions(self._record, on_ask)
         self._queue: asyncio.Queue[Say] = asyncio.Queue()
         self._steering: list[str] = []
         self._known_ends: set[str] = set()
-        self._running: asyncio.Task[TurnEnded] | None = None
-        self._interrupted: StopReason | None = None
-        self._early: StopReason | None = None
-        self._in_turn = False
+        self._work = Attended()
 
     async def __aenter__(self) -> Self:
         return self
@@ -95,7 +100,7 @@ class Session:
     @property
     def busy(self) -> bool:
         """Whether a turn is running."""
-        return self._running is not None and not self._running.done()
+        return self._work.busy
 
     @property
     def id(self) -> str:
@@ -108,6 +113,7 @@ class Session:
     def restore(self, events: Sequence[Event]) -> None:
         """Go on after ``events``, the stored history of this session."""
         self._record.restore(events)
+        self.past, self.past_cost = spent(events)
 
     def send(self, operation: Operation) -> None:
         """Take an operation of a front end; returns at once."""
@@ -118,6 +124,8 @@ class Session:
                 self._steering.append(operation.text)
             case Answer():
                 self._questions.answer(operation)
+            case Compact():
+                self._compactor.ask(operation.focus)
             case Say():
                 self._queue.put_nowait(operation)
 
@@ -132,28 +140,21 @@ class Session:
         ``checks`` judge the final answer; what they say goes back to the model.
         """
         say = Say(text=message) if isinstance(message, str) else message
-        self._interrupted, self._early = self._early, None
-        self._running = asyncio.create_task(self._turn(say, checks))
-        try:
-            return await asyncio.shield(self._running)
-        except asyncio.CancelledError:
-            self._running.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._running
-            raise
-        finally:
-            self._running = None
+        return await self._work.run(self._turn(say, checks))
+
+    async def compact(self, focus: str = "") -> Compaction | None:
+        """Compact the context now, between turns; None when there is nothing to compact, or when
+        it was interrupted. Raises StopTurn when the endpoint or the budget is in the way,
+        StoreError."""
+        return await self._work.run(self._compact(focus))
 
     def interrupt(self, reason: StopReason = StopReason.INTERRUPTED) -> None:
-        """End the running turn now; nothing happens when none runs."""
-        if self._running and not self._running.done() and self._interrupted is None:
-            self._interrupted = reason
-            if self._in_turn:
-                self._running.cancel()
+        """End the running turn or compaction now; nothing happens when none runs."""
+        self._work.stop(reason)
 
     def interrupt_next(self, reason: StopReason = StopReason.INTERRUPTED) -> None:
         """End the next turn as soon as it has begun: its message has come but waits yet."""
-        self._early = reason
+        self._work.stop_next(reason)
 
     async def close(self) -> None:
         """End commands, report the background tasks that were stopped, close everything."""
@@ -178,13 +179,21 @@ class Session:
 
     def request(self) -> ModelRequest:
         record = self._record
-        return ModelRequest(record.messages, self._tools, new_tokens=record.meter.new)
+        return ModelRequest(
+            record.messages, self._tools, self._compactor.cap(), new_tokens=record.meter.new
+        )
+
+    async def make_room(self, book: Callable[[Usage], None]) -> None:
+        await self._compactor.make_room(book)
+
+    async def after_refusal(self, error: ModelError, book: Callable[[Usage], None]) -> bool:
+        return await self._compactor.after_refusal(error, book)
 
     def usage_ahead(self) -> Usage:
-        whole = self._record.meter.total
-        return Usage(input_tokens=whole, cached_tokens=whole - self._record.meter.new)
+        return self._record.ahead()
 
     def usage_of(self, reply: Completed) -> Usage:
+        self._compactor.accepted()
         if reply.usage is None:
             said = sum(estimate(part.model_dump_json()) for part in reply.parts)
             return Usage(input_tokens=self._record.meter.total, output_tokens=said)
@@ -211,7 +220,7 @@ class Session:
 
     def stop_for(self, error: ModelError) -> StopTurn:
         remedy = REMEDIES[error.kind]
-        return StopTurn(remedy.stop, f"{error.message.rstrip('.')}. {remedy.advice}")
+        return StopTurn(remedy.stop, f"{error.message.rstrip('.')}. {remedy.advice}", error)
 
     async def ask(self, call: ToolCallPart, text: str, reason: str) -> tuple[bool, str]:
         return await self._questions.ask(call, text, reason)
@@ -223,26 +232,27 @@ class Session:
         turn = Turn(self, checks)
         reason, detail = StopReason.DONE, ""
         try:
-            # A task cancelled before its first line never runs a handler: see interrupt().
-            self._in_turn = True
+            self._work.begin()
             self.record(TurnStarted())
             self.record(UserMessage(parts=_parts(say)))
-            if self._interrupted:
-                raise asyncio.CancelledError
+            self._work.check()
             async with asyncio.timeout(self.budget.seconds_left):
                 await turn.run()
+                await self._compactor.if_asked(turn.spend)
         except StopTurn as stop:
             reason, detail = stop.reason, stop.detail
+        except NoteRefused as refused:
+            reason, detail = REMEDIES[refused.error.kind].stop, str(refused)
         except TimeoutError:
             reason, detail = StopReason.TIME_LIMIT, "the time limit is reached"
         except asyncio.CancelledError:
-            reason = self._interrupted or StopReason.INTERRUPTED
+            reason = self._work.stopped or StopReason.INTERRUPTED
         except StoreError as error:
             reason, detail = StopReason.STORE_FAILED, str(error)
         except Exception as error:
             log.exception("the turn failed")
             reason, detail = StopReason.INTERNAL, f"{type(error).__name__}: {error}"
-        self._in_turn = False
+        self._work.end()
         ended = TurnEnded(
             reason=reason,
             detail=detail,
@@ -256,6 +266,21 @@ class Session:
         await self._end(ended)
         return ended
 
+    async def _compact(self, focus: str) -> Compaction | None:
+        self._work.begin()
+        try:
+            self._work.check()
+            async with asyncio.timeout(self.budget.seconds_left):
+                return await self._compactor.compact("manual", self._book, focus)
+        except TimeoutError:
+            raise StopTurn(StopReason.TIME_LIMIT, "the time limit is reached") from None
+        except NoteRefused as refused:
+            raise self.stop_for(refused.error) from None
+        except asyncio.CancelledError:
+            return None
+        finally:
+            self._work.end()
+
     async def _end(self, ended: TurnEnded) -> None:
         """Record the end; when even that can't be written, it is at least shown, and a turn that
         was done is not."""
@@ -267,6 +292,9 @@ class Session:
                 ended.reason, ended.detail = StopReason.STORE_FAILED, str(error)
             self.show(ended)
 
+    def _book(self, usage: Usage) -> None:
+        self.budget.spend(usage, cost_of(self.price, usage) if self.price else None)
+
     def _note(self, event: Event) -> None:
         if not isinstance(event, ToolResult):
             return
@@ -275,6 +303,10 @@ class Session:
             self.denials.append({"tool": event.name, "summary": event.summary, "reason": text})
         if event.data.get("task") and event.data.get("exit_code") is not None:
             self._known_ends.add(str(event.data["task"]))
+
+
+def _words(tool: ToolSchema) -> str:
+    return f"{tool.name} {tool.description} {json.dumps(tool.parameters, default=dict)}"
 
 
 def _parts(say: Say) -> list[ContentPart]:

@@ -10,11 +10,13 @@ from kimi_cli.protocol.event import (
     Event,
 )
 from kimi_cli.protocol.events import (
+    Instructions,
     ModelChanged,
     SessionResumed,
     SessionStarted,
     ToolResult,
 )
+from kimi_cli.protocol.provider import Provider
 from kimi_cli.protocol.tools import ToolSchema
 from kimi_cli.protocol.workspace import FileTouch
 from kimi_cli.store.errors import SessionError
@@ -58,11 +60,18 @@ class Stored:
             if isinstance(event, ToolResult):
                 yield from event.files
 
-    def resumed(self, cwd: Path, model: str, thinking: str) -> list[Event]:
+    @property
+    def instructions(self) -> Instructions | None:
+        """Those that the model got last."""
+        return next((e for e in reversed(self.events) if isinstance(e, Instructions)), None)
+
+    def resumed(self, cwd: Path, provider: Provider, thinking: str, dialect: str) -> list[Event]:
         """The events that say that and how it goes on."""
-        events: list[Event] = [SessionResumed(program=PROGRAM, cwd=str(cwd))]
-        if self.model != (model, thinking):
-            events.append(ModelChanged(model=model, thinking=thinking))
+        events: list[Event] = [
+            SessionResumed(program=PROGRAM, cwd=str(cwd), dialect=dialect, window=provider.window)
+        ]
+        if self.model != (provider.model, thinking):
+            events.append(ModelChanged(model=provider.model, thinking=thinking))
         return events
 
 
@@ -88,14 +97,21 @@ def open_stored(home: Path, root: Path, wanted: str | None, last: bool) -> Store
 
 
 def started(
-    prompt: str, tools: Sequence[ToolSchema], cwd: Path, model: str, thinking: str
+    prompt: str,
+    tools: Sequence[ToolSchema],
+    cwd: Path,
+    provider: Provider,
+    thinking: str,
+    dialect: str,
 ) -> SessionStarted:
     """The first event of a new session."""
     return SessionStarted(
         program=PROGRAM,
         cwd=str(cwd),
-        model=model,
+        model=provider.model,
         thinking=thinking,
+        dialect=dialect,
+        window=provider.window,
         system_prompt=prompt,
         tools=[
             {"name": t.name, "description": t.description, "parameters": dict(t.parameters)}

@@ -12,7 +12,9 @@ from typing import Annotated, Literal
 import typer
 
 from kimi_cli.cli.commands import add_commands
+from kimi_cli.cli.completion import session_ids
 from kimi_cli.cli.exit_codes import EXIT_CODES, help_text
+from kimi_cli.cli.optional_value import Main
 from kimi_cli.protocol.stops import StopReason
 from kimi_cli.version import VERSION
 
@@ -25,6 +27,7 @@ SUB_APPS = {
 
 app = typer.Typer(
     name="kimi",
+    cls=Main,
     help="An agentic coding assistant for the terminal, for Kimi models.",
     epilog=EPILOG,
     no_args_is_help=False,
@@ -120,8 +123,18 @@ def main(
         bool, typer.Option("-c", "--continue", help="Go on with this project's last session.")
     ] = False,
     resume: Annotated[
-        str | None, typer.Option("-r", "--resume", help="Go on with this session.", metavar="ID")
+        str | None,
+        typer.Option(
+            "-r",
+            "--resume",
+            help="Go on with this session; without an ID, choose one.",
+            metavar="[ID]",
+            autocompletion=session_ids,
+        ),
     ] = None,
+    fork: Annotated[
+        bool, typer.Option("--fork", help="With -c or -r: go on in a copy of the session.")
+    ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="Write a redacted log under KIMI_HOME/logs.")
     ] = False,
@@ -163,6 +176,7 @@ def main(
             keep_session=not no_session,
             continue_last=continue_,
             resume=resume,
+            fork=fork,
             debug=debug,
         )
     )

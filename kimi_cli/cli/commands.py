@@ -79,15 +79,22 @@ def compact(
 def replay(
     session: Annotated[str, typer.Argument(help="A session's id, its start, or its file.")],
     speed: Annotated[
-        float, typer.Option(help="How many times faster than it was; 0: at once.", min=0)
-    ] = 4.0,
+        float | None,
+        typer.Option(
+            help="How many times faster than it was, 4 by default; 0, and into a pipe: at once.",
+            min=0,
+        ),
+    ] = None,
     check: Annotated[
         bool,
         typer.Option("--check", help="Run it again offline: recorded model, real tools; compare."),
     ] = False,
     project: Annotated[
         Path | None,
-        typer.Option(help="The project to check against; it is copied first.", metavar="DIR"),
+        typer.Option(
+            help="The project as it was at the beginning, copied first; default: where you are.",
+            metavar="DIR",
+        ),
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the copy.")] = False,
 ) -> None:

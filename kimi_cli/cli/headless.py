@@ -14,10 +14,15 @@ from typing import Any, Literal
 from kimi_cli.cli.exit_codes import EXIT_CODES
 from kimi_cli.protocol.stops import StopReason
 
+SIGNALLED = 128
+"""Exit codes from here on are those of signals: whoever sent one does not wait."""
+EXPIRY_SECONDS = 0.5
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The command line as given; ``flags`` are settings by dotted key."""
+    """The command line as given; ``flags`` are settings by dotted key, an empty ``resume`` leaves
+    the choice of the session to the user."""
 
     flags: Mapping[str, object]
     prompt: str | None = None
@@ -33,6 +38,7 @@ class Options:
     keep_session: bool = True
     continue_last: bool = False
     resume: str | None = None
+    fork: bool = False
     debug: bool = False
 
 
@@ -46,6 +52,7 @@ def start(options: Options) -> int:
 
     try:
         _check_usage(options)
+        resume = options.resume if options.resume else _chosen(options)
         # First of all: it starts up on another core while the rest is imported.
         helper = launch_helper()
     except (UsageError, OSError) as error:
@@ -53,6 +60,7 @@ def start(options: Options) -> int:
 
     from kimi_cli.agent import Setup, SetupError, open_session
     from kimi_cli.cli.event_loop import run as run_loop
+    from kimi_cli.cli.resume import open_fork
     from kimi_cli.frontends.headless.run import Job, run
     from kimi_cli.frontends.headless.stdin import InputError
     from kimi_cli.settings import SettingsError, kimi_home
@@ -70,7 +78,7 @@ def start(options: Options) -> int:
             yolo=options.yolo,
             system_prompt=_text(options.system_prompt_file) if options.system_prompt_file else None,
             keep=options.keep_session,
-            resume=options.resume,
+            resume=resume,
             continue_last=options.continue_last,
             media=frozenset({"image"}) if options.images else frozenset(),
             helper=helper,
@@ -78,8 +86,12 @@ def start(options: Options) -> int:
     except (UsageError, InputError) as error:
         return _fail(options, str(error))
 
+    outputs_days = 0.0
+
     async def session_and_run() -> int:
-        opened = await open_session(setup)
+        nonlocal outputs_days
+        opened = await (open_fork(setup) if options.fork else open_session(setup))
+        outputs_days = opened.settings.session.outputs_days
         for warning in opened.warnings:
             _tell(warning)
         if options.debug:
@@ -97,11 +109,14 @@ def start(options: Options) -> int:
         return await run(opened.session, job, lambda reason: EXIT_CODES[reason])
 
     try:
-        return run_loop(session_and_run())
+        code = run_loop(session_and_run())
     except (SettingsError, UsageError) as error:
         return _fail(options, str(error))
     except SetupError as error:
         return _fail(options, str(error), error.reason)
+    if code < SIGNALLED:
+        _expire(home, outputs_days)
+    return code
 
 
 def _check_usage(options: Options) -> None:
@@ -116,12 +131,29 @@ def _check_usage(options: Options) -> None:
             "nothing to do: give a prompt with -p TEXT or through a pipe (kimi --help; the "
             "interactive terminal is not part of this version)"
         )
-    if options.continue_last and options.resume:
+    stored = options.continue_last or options.resume is not None
+    if options.continue_last and options.resume is not None:
         raise UsageError("--continue and --resume can't be given together")
-    if not options.keep_session and (options.continue_last or options.resume):
+    if options.fork and not stored:
+        raise UsageError("--fork copies a session: say which with --continue or --resume ID")
+    if not options.keep_session and stored:
         raise UsageError("--no-session can't go on with a stored session")
-    if options.system_prompt_file and (options.continue_last or options.resume):
+    if options.system_prompt_file and stored:
         raise UsageError("--system-prompt-file: a stored session keeps the prompt it began with")
+
+
+def _chosen(options: Options) -> str | None:
+    """The session that the user chooses, where ``-r`` names none; None without ``-r``."""
+    if options.resume is None:
+        return None
+    from kimi_cli.cli.resume import choose
+    from kimi_cli.settings import kimi_home
+    from kimi_cli.store.errors import SessionError
+
+    try:
+        return choose(kimi_home(os.environ), _folder(options.cwd or Path.cwd()))
+    except SessionError as error:
+        raise UsageError(str(error)) from None
 
 
 def _message(options: Options) -> Any:
@@ -196,6 +228,24 @@ def _folder(path: Path) -> Path:
     if not path.is_dir():
         raise UsageError(f"{path} is not a folder")
     return path.resolve()
+
+
+def _expire(home: Path, days: float) -> None:
+    """Remove the outputs of long ago. Everybody has their result by now, and nobody waits for
+    this: what it can't do in a moment, a later run does."""
+    import threading
+    import time
+
+    from kimi_cli.store.manage import expire_outputs
+
+    def work() -> None:
+        with contextlib.suppress(Exception):
+            expire_outputs(home, days, time.time())
+
+    if days:
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        thread.join(EXPIRY_SECONDS)
 
 
 def _debug(home: Path, secrets: Sequence[str]) -> None:

@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kimi_cli.protocol.events import Compaction, Shrink
+    from kimi_cli.protocol.live import CompactionStarted
+    from kimi_cli.protocol.messages import Usage
 
 CURRENCY_SIGNS = {"USD": "$", "CNY": "¥", "EUR": "€"}
 _CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[@-_]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -18,22 +25,135 @@ def clean_block(text: str) -> str:
     return _CONTROL.sub("", text)
 
 
+def ago(age: float) -> str:
+    """``3 h ago`` for what was ``age`` seconds ago; empty for more than a week."""
+    for unit, length, end in (("min", 60, 60), ("h", 3600, 24), ("d", 86_400, 8)):
+        if age < 60:
+            return "just now"
+        if age < length * end:
+            return f"{age // length:.0f} {unit} ago"
+    return ""
+
+
+def when(time: float, now: float) -> str:
+    """``3 h ago``, or the local date of what is older than a week; both in seconds since the
+    epoch."""
+    return ago(now - time) or datetime.fromtimestamp(time).date().isoformat()
+
+
+def fit(text: str, width: int) -> str:
+    """The text cut to ``width`` columns of a terminal, where a wide character takes two; ``…``
+    says that something was cut."""
+    from rich.cells import cell_len, chop_cells
+
+    if cell_len(text) <= width:
+        return text
+    return chop_cells(text, width - 1)[0] + "…" if width > 1 else "…"[:width]
+
+
+def pad(text: str, width: int) -> str:
+    """The text with blanks up to ``width`` columns of a terminal."""
+    from rich.cells import cell_len
+
+    return text + " " * (width - cell_len(text))
+
+
+def counted(count: int, word: str) -> str:
+    """``1 step``, ``2 steps``."""
+    return f"{count} {word}{'s' * (count != 1)}"
+
+
+def short(count: int) -> str:
+    """``950``, ``18.2k``, ``212k``, ``1.31M``."""
+    if count < 1000:
+        return str(count)
+    if count < 99_950:
+        return f"{count / 1000:.1f}k"
+    return f"{count / 1000:.0f}k" if count < 999_500 else f"{count / 1_000_000:.2f}M"
+
+
 def tokens(count: int) -> str:
     """``18.2k tokens``; empty for none."""
-    if not count:
-        return ""
-    if count < 1000:
-        return f"{count} tokens"
-    if count < 1_000_000:
-        return f"{count / 1000:.1f}k tokens"
-    return f"{count / 1_000_000:.2f}M tokens"
+    return f"{short(count)} tokens" if count else ""
+
+
+def tokens_cached(usage: Usage) -> str:
+    """``18.2k tokens, 91 % cached``; empty for none."""
+    if not usage.input_tokens:
+        return tokens(usage.total_tokens)
+    return f"{tokens(usage.total_tokens)}, {share(usage.cached_tokens, usage.input_tokens)} cached"
+
+
+def share(part: float, whole: float) -> str:
+    """``91 %``."""
+    return f"{part / whole * 100:.0f} %"
+
+
+def spent(steps: int, usage: Usage, cost: float | None, currency: str | None, time: float) -> str:
+    """``5 steps · 18.2k tokens, 91 % cached · $0.012 · 41 s``: what a turn or a run took."""
+    pieces = (counted(steps, "step"), tokens_cached(usage), money(cost, currency), seconds(time))
+    return " · ".join(piece for piece in pieces if piece)
+
+
+def rounded(cost: float | None) -> float | None:
+    """A cost as JSON has it."""
+    return None if cost is None else round(cost, 6)
+
+
+def usage_fields(usage: Usage) -> dict[str, int]:
+    """Tokens as JSON has them."""
+    return {
+        "input_tokens": usage.input_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "output_tokens": usage.output_tokens,
+        "total_tokens": usage.total_tokens,
+    }
+
+
+def compacting(event: CompactionStarted) -> str:
+    """``compacting the context: 212k of 256k tokens``."""
+    of = f" of {short(event.window)}" if event.window else ""
+    return f"compacting the context: {short(event.tokens)}{of} tokens"
+
+
+def compacted(event: Compaction) -> str:
+    """What a compaction did to the context, what it kept, and why the model wrote no note."""
+    kept = event.kept
+    files = kept.files_changed + kept.files_read
+    what = [
+        ("your message" if kept.user_messages == 1 else f"your {kept.user_messages} messages")
+        * (kept.user_messages > 0),
+        counted(kept.todos, "todo") * (kept.todos > 0),
+        counted(files, "file") * (files > 0),
+    ]
+    names = ", ".join(piece for piece in what if piece)
+    done = f"compacted {_change(event)}" + f": kept {names}" * bool(names)
+    without = "without a note by the model"
+    why = (without + f": {clean(event.failure)}" * bool(event.failure)) * event.mechanical
+    return " · ".join(piece for piece in (_full(event), done, why) if piece)
+
+
+def shrunk(event: Shrink) -> str:
+    """What cutting old results of tools did to the context."""
+    done = f"older results of tools cut: {_change(event)}"
+    return " · ".join(piece for piece in (_full(event), done) if piece)
+
+
+def _full(event: Compaction | Shrink) -> str:
+    return f"context {share(event.tokens_before, event.window)}" if event.window else ""
+
+
+def _change(event: Compaction | Shrink) -> str:
+    return f"{short(event.tokens_before)} → {short(event.tokens_after)} tokens"
 
 
 def money(amount: float | None, currency: str | None) -> str:
-    """``$0.012``; empty when no price is known."""
+    """``$0.012``, ``<$0.001``; empty when no price is known."""
     if amount is None:
         return ""
     sign = CURRENCY_SIGNS.get(currency or "", f"{currency} " if currency else "")
+    if 0 < amount < 0.0005:
+        return f"<{sign}0.001"
     return f"{sign}{amount:.3f}" if amount < 10 else f"{sign}{amount:.2f}"
 
 

@@ -5,19 +5,29 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from kimi_cli.frontends.plain import clean, clean_block, money, seconds, tokens
-from kimi_cli.frontends.wrap import StreamWrap
-from kimi_cli.protocol.event import (
-    Event,
+from kimi_cli.frontends.plain import (
+    clean,
+    clean_block,
+    compacted,
+    compacting,
+    counted,
+    seconds,
+    shrunk,
+    spent,
 )
+from kimi_cli.frontends.wrap import StreamWrap
+from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.events import (
     AssistantMessage,
+    Compaction,
     Notice,
+    Shrink,
     ToolResult,
     TurnEnded,
     UserMessage,
 )
 from kimi_cli.protocol.live import (
+    CompactionStarted,
     RetryScheduled,
     TextDelta,
     ThinkingDelta,
@@ -40,7 +50,6 @@ class Transcript:
         utf8 = (console.encoding or "").lower().startswith("utf")
         self._user, self._call, self._think = ("›", "●", "✻") if utf8 else (">", "*", "~")
         self._changed: dict[str, tuple[int, int]] = {}
-        self._cached = self._input = 0
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -53,14 +62,17 @@ class Transcript:
                 self._line(f"{self._user} {clean_block(text)}", "bold")
             case AssistantMessage():
                 self._end_stream()
-                if event.usage:
-                    self._input += event.usage.input_tokens
-                    self._cached += event.usage.cached_tokens
             case ToolResult():
                 self._tool(event)
             case RetryScheduled():
                 self._end_stream()
                 self._line(f"  {event.message} · next try in {seconds(event.delay)}", "yellow")
+            case CompactionStarted():
+                self._line(f"  {compacting(event)}", "dim")
+            case Compaction():
+                self._line(f"  {compacted(event)}", "dim")
+            case Shrink():
+                self._line(f"  {shrunk(event)}", "dim")
             case Notice():
                 self._line(f"  {event.text}", "dim")
             case TurnEnded():
@@ -122,13 +134,9 @@ class Transcript:
         added = sum(a for a, _ in self._changed.values())
         removed = sum(r for _, r in self._changed.values())
         count = len(self._changed)
-        share = f", {self._cached / self._input:.0%} cached" if self._input else ""
         pieces = [
-            f"{count} file{'s' * (count != 1)} +{added} -{removed}" if count else "",
-            f"{event.steps} steps",
-            tokens(event.usage.total_tokens) + share,
-            money(event.cost, event.currency),
-            seconds(event.seconds),
+            f"{counted(count, 'file')} +{added} -{removed}" if count else "",
+            spent(event.steps, event.usage, event.cost, event.currency, event.seconds),
         ]
         self._console.print()
         self._line("  " + " · ".join(p for p in pieces if p), "dim")

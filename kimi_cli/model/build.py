@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from kimi_cli.model.catalogue import ModelInfo, lookup
+from kimi_cli.model.catalogue import Given, ModelInfo, lookup
 from kimi_cli.model.dialects import (
     AUTO,
     Dialect,
@@ -20,6 +20,7 @@ from kimi_cli.model.errors import ConfigError
 from kimi_cli.model.provider import ChatProvider, Endpoint
 from kimi_cli.model.retry import Policy, Retrying
 from kimi_cli.model.sdk import Connection
+from kimi_cli.model.tokenizer import LateCounter
 from kimi_cli.model.wire import Timeouts
 from kimi_cli.version import VERSION
 
@@ -34,8 +35,9 @@ class ModelConfig:
     openai-compatible, so look at an unknown endpoint with ``endpoint.detect`` first.
     ``thinking`` is "on" or "" (the model's default), "off", or an effort. ``temperature`` and
     ``top_p`` are sent only when they are set or the model is self-hosted. ``session_id`` keeps
-    the requests of a session on one prompt cache. ``info`` replaces the catalogue's row,
-    ``context`` only its window.
+    the requests of a session on one prompt cache. ``info`` replaces the catalogue's row, ``given``
+    is what the user says of the model, over all else. ``tokenizer`` is the path of its
+    ``tiktoken.model`` or of the folder with it.
     """
 
     base_url: str
@@ -49,8 +51,9 @@ class ModelConfig:
     timeouts: Timeouts = field(default_factory=Timeouts)
     retry: Policy = field(default_factory=Policy)
     session_id: str = ""
-    context: int | None = None
     info: ModelInfo | None = None
+    given: Given = field(default_factory=Given)
+    tokenizer: str = ""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
@@ -83,9 +86,7 @@ def build_provider(config: ModelConfig, endpoint: Endpoint | None = None) -> Mod
     """A provider for the configuration, and for ``endpoint`` where that was built of it before.
     Quick, and without any I/O. Raises ConfigError for a configuration that can't work."""
     dialect = _dialect(config)
-    info = config.info or lookup(config.model)
-    if config.context is not None:
-        info = replace(info, context=config.context)
+    info = config.given.over(config.info or lookup(config.model))
     provider = ChatProvider(
         endpoint or build_endpoint(config),
         dialect,
@@ -94,6 +95,7 @@ def build_provider(config: ModelConfig, endpoint: Endpoint | None = None) -> Mod
         _params(config, dialect, info),
         config.timeouts,
         config.max_output_tokens,
+        LateCounter(config.model, info.repository, config.tokenizer),
     )
     return ModelClient(provider, config.retry)
 

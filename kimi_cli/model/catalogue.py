@@ -9,6 +9,15 @@ from typing import Any, Literal
 
 Thinking = Literal["none", "always", "switchable", "unknown"]
 
+# vLLM; Moonshot, OpenRouter, Together; Groq; LM Studio, whose model may be loaded with less than
+# it could have; Mistral.
+_WINDOW_FIELDS = (
+    "max_model_len",
+    "context_length",
+    "context_window",
+    "loaded_context_length",
+    "max_context_length",
+)
 _BOUNDARY = re.compile(r"[-_:@+]")
 
 
@@ -31,7 +40,8 @@ class ModelInfo:
     ``context`` is the window in tokens. ``temperature`` holds while it thinks (and for models
     that never do), ``instant_temperature`` with thinking off; both are for self-hosted servers.
     ``inputs`` are the media it takes, ``hosted_inputs`` those it takes on Moonshot's servers
-    only. ``keeps_thinking``: it wants all its earlier reasoning back. ``native_ids``: it knows
+    only. ``repository`` is where its files are: a name at huggingface.co, or a folder.
+    ``keeps_thinking``: it wants all its earlier reasoning back. ``native_ids``: it knows
     its tool calls as ``functions.NAME:IDX``. ``listed`` False marks a guess for an unknown id.
     """
 
@@ -48,6 +58,7 @@ class ModelInfo:
     native_ids: bool = True
     max_output: int | None = 32_768
     prices: tuple[Price, ...] = ()
+    repository: str = ""
     note: str = ""
     listed: bool = True
 
@@ -58,6 +69,26 @@ class ModelInfo:
     def media(self, hosted: bool) -> frozenset[str]:
         """The kinds of media it takes, at Moonshot's own endpoints or elsewhere."""
         return self.inputs | self.hosted_inputs if hosted else self.inputs
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What the user's settings say of a model, over everything else; None: nothing."""
+
+    context: int | None = None
+    max_output: int | None = None
+    thinking: Thinking | None = None
+    efforts: tuple[str, ...] | None = None
+    inputs: frozenset[str] | None = None
+
+    def over(self, info: ModelInfo) -> ModelInfo:
+        """The row with it. No answer is longer than half of the window by itself: a conversation
+        could not even begin."""
+        said = {name: getattr(self, name) for name in self.__slots__}
+        info = replace(info, **{name: value for name, value in said.items() if value is not None})
+        if info.max_output is not None:
+            info = replace(info, max_output=max(1, min(info.max_output, info.context // 2)))
+        return info
 
 
 def lookup(model_id: str) -> ModelInfo:
@@ -86,16 +117,14 @@ def lookup(model_id: str) -> ModelInfo:
 
 
 def merge_endpoint(info: ModelInfo, entry: Mapping[str, Any]) -> ModelInfo:
-    """The row corrected by what the endpoint says of the model in GET /models: the window
-    (``context_length``, vLLM's ``max_model_len``), and for models that are not listed what
-    Moonshot's entries add (``supports_image_in``, ``supports_reasoning`` ...)."""
-    for key in ("context_length", "max_model_len", "context_window"):
+    """The row corrected by what the endpoint says of the model in GET /models: the window, and
+    for models that are not listed what Moonshot's entries add (``supports_image_in``,
+    ``supports_reasoning`` ...)."""
+    for key in _WINDOW_FIELDS:
         window = entry.get(key)
         if isinstance(window, int) and window > 0:
             info = replace(info, context=window)
             break
-    if info.max_output is not None and info.max_output >= info.context:
-        info = replace(info, max_output=info.context // 2)
     if info.listed:
         return info
     inputs = {kind for kind in ("image", "video") if entry.get(f"supports_{kind}_in") is True}

@@ -45,9 +45,15 @@ _K2 = ModelInfo(
     thinking="none",
     temperature=0.6,
     prices=(_usd(0.60, 0.15, 2.50),),
+    repository="moonshotai/Kimi-K2-Instruct",
     note="fp8, about 1 TB; served without a reasoning parser",
 )
-_K2_0905 = replace(_K2, id="kimi-k2-0905-preview", context=_256K)
+_K2_0905 = replace(
+    _K2,
+    id="kimi-k2-0905-preview",
+    context=_256K,
+    repository="moonshotai/Kimi-K2-Instruct-0905",
+)
 _K2_TURBO = replace(_K2_0905, id="kimi-k2-turbo-preview", prices=(), note="fast, hosted only")
 _K2_THINKING = ModelInfo(
     id="kimi-k2-thinking",
@@ -55,6 +61,7 @@ _K2_THINKING = ModelInfo(
     thinking="always",
     temperature=1.0,
     prices=(_usd(0.60, 0.15, 2.50),),
+    repository="moonshotai/Kimi-K2-Thinking",
     note="int4, about 594 GB; thinks between its tool calls",
 )
 _K2_THINKING_TURBO = replace(
@@ -73,9 +80,15 @@ _K25 = ModelInfo(
     inputs=_IMAGE,
     hosted_inputs=_VIDEO,
     prices=(_usd(0.60, 0.10, 3.00),),
+    repository="moonshotai/Kimi-K2.5",
     note="video through the hosted API only",
 )
-_K26 = replace(_K25, id="kimi-k2.6", prices=(_usd(0.95, 0.16, 4.00), _cny(6.5, 1.1, 27.0)))
+_K26 = replace(
+    _K25,
+    id="kimi-k2.6",
+    prices=(_usd(0.95, 0.16, 4.00), _cny(6.5, 1.1, 27.0)),
+    repository="moonshotai/Kimi-K2.6",
+)
 _K27 = ModelInfo(
     id="kimi-k2.7-code",
     context=_256K,
@@ -86,6 +99,7 @@ _K27 = ModelInfo(
     hosted_inputs=_VIDEO,
     keeps_thinking=True,
     prices=(_usd(0.95, 0.19, 4.00), _cny(6.5, 1.3, 27.0)),
+    repository="moonshotai/Kimi-K2.7-Code",
     note="keeps its earlier thinking",
 )
 _K27_FAST = replace(
@@ -103,6 +117,7 @@ _K3 = ModelInfo(
     keeps_thinking=True,
     max_output=65_536,
     prices=(_usd(3.00, 0.30, 15.00), _cny(20.0, 2.0, 100.0)),
+    repository="moonshotai/Kimi-K3",
     note="effort max unless another is set",
 )
 _K31 = replace(_K3, id="kimi-k3.1-pro", prices=(_usd(2.00, 0.20, 10.00),))

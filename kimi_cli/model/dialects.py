@@ -23,8 +23,9 @@ class Dialect:
     outside the switch. ``sampling`` "catalogue" sends the model card's values, "omit" only what
     the user forces. ``caps`` says whether an answer's length is limited even when nobody asks:
     vLLM and SGLang then allow the rest of the window, which is better than any number.
-    ``native_ids`` numbers a Kimi model's tool calls ``functions.NAME:IDX``. ``hosted``: run by
-    Moonshot, so prices hold and video is understood.
+    ``native_ids`` numbers a Kimi model's tool calls ``functions.NAME:IDX``. ``counts`` is how the
+    server counts the tokens of a request before it is sent. ``hosted``: run by Moonshot, so prices
+    hold and video is understood.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Dialect:
     include_usage: bool
     cache_key: bool
     tool_media: Literal["inline", "user"]
+    counts: Literal["estimate", "tokenize", ""]
     hosted: bool
     metered: bool
 
@@ -55,6 +57,7 @@ _MOONSHOT = Dialect(
     include_usage=True,
     cache_key=True,
     tool_media="inline",
+    counts="estimate",
     hosted=True,
     metered=True,
 )
@@ -78,10 +81,17 @@ _VLLM = Dialect(
     include_usage=True,
     cache_key=False,
     tool_media="user",
+    counts="tokenize",
     hosted=False,
     metered=False,
 )
-_SGLANG = replace(_VLLM, name="sglang", reasoning_field="reasoning_content")
+_SGLANG = replace(
+    _VLLM,
+    name="sglang",
+    reasoning_field="reasoning_content",
+    # Its /tokenize takes a finished prompt, no messages.
+    counts="",
+)
 _COMPATIBLE = Dialect(
     name="openai-compatible",
     reasoning_field="",
@@ -94,6 +104,7 @@ _COMPATIBLE = Dialect(
     include_usage=True,
     cache_key=False,
     tool_media="user",
+    counts="",
     hosted=False,
     metered=False,
 )
@@ -211,10 +222,3 @@ def sampling_params(
         top_p = info.top_p if top_p is None else top_p
     forced = {"temperature": temperature, "top_p": top_p}
     return {key: value for key, value in forced.items() if value is not None}
-
-
-def cap_params(dialect: Dialect, info: ModelInfo, wanted: int | None) -> dict[str, int]:
-    """The limit of an answer's length: ``wanted`` tokens, or the model's default where the
-    endpoint would otherwise choose a small one."""
-    cap = wanted if wanted is not None else (info.max_output if dialect.caps else None)
-    return {} if cap is None else {dialect.cap_field: cap}

@@ -57,14 +57,17 @@ async def detect(
     config: ModelConfig, endpoint: Endpoint | None = None
 ) -> tuple[ModelConfig, ModelError | None]:
     """The configuration with what its endpoint says filled in: the dialect where it is "auto",
-    the window where it is not set. For Moonshot's own hosts nothing has to be asked. An endpoint
-    that does not answer leaves the configuration as it is; the error says why. ``endpoint`` is
-    one built of the configuration before, whose connection is then open for what follows."""
-    if recognised(config.base_url) or (config.dialect != AUTO and config.context is not None):
+    the window where it is not set. Moonshot's own hosts are asked only for a model that the
+    catalogue does not know. An endpoint that does not answer leaves the configuration as it is;
+    the error says why, if the dialect is in doubt by that. ``endpoint`` is one built of the
+    configuration before, whose connection is then open for what follows."""
+    hosted = recognised(config.base_url) is not None
+    known = config.given.context is not None or (hosted and lookup(config.model).listed)
+    if known and (hosted or config.dialect != AUTO):
         return config, None
     found = await (_list(endpoint, config) if endpoint else list_models(config))
     if found.error is not None:
-        return config, found.error
+        return config, None if hosted else found.error
     info = next((model.info for model in found.models if model.id == config.model), None)
     if info is not None and config.info is None:
         config = replace(config, info=info)
@@ -89,6 +92,9 @@ def _listed(entry: dict[str, Any], dialect: Dialect, base_url: str) -> Listed:
     info = merge_endpoint(lookup(str(entry["id"])), entry)
     if not info.listed and entry.get("root"):
         # A model served under another name: vLLM tells the one it was loaded from.
-        root = replace(lookup(str(entry["root"])), id=info.id)
+        name = str(entry["root"])
+        root = lookup(name)
+        repository = name if "/" in name else root.repository
+        root = replace(root, id=info.id, repository=repository)
         info = merge_endpoint(root, entry)
     return Listed(info.id, info, info.media(dialect.hosted), price_at(info, dialect, base_url))

@@ -18,6 +18,7 @@ from kimi_cli.protocol.stops import StopReason
 RetryKind = Literal["patient", "brief", "none"]
 
 _LONGEST_MESSAGE = 600
+_LONGEST_READ = 4000
 _TRANSPORT = frozenset(
     {"openai", "httpx", "httpx2", "httpcore", "httpcore2", "anyio", "ssl", "h11"}
 )
@@ -110,6 +111,8 @@ _BY_TYPE: Mapping[str, ErrorClass] = {
     "rate_limit_error": ErrorClass.RATE,
     "rate_limit_exceeded": ErrorClass.RATE,
     "context_length_exceeded": ErrorClass.CONTEXT_TOO_LONG,
+    "exceed_context_size_error": ErrorClass.CONTEXT_TOO_LONG,
+    "model_context_window_exceeded": ErrorClass.CONTEXT_TOO_LONG,
     "request_too_large": ErrorClass.CONTEXT_TOO_LONG,
     "server_error": ErrorClass.SERVER,
     "internal_server_error": ErrorClass.SERVER,
@@ -132,13 +135,6 @@ _BY_STATUS: Mapping[int, ErrorClass] = {
     529: ErrorClass.OVERLOAD,
 }
 
-_TOO_LONG = re.compile(
-    r"maximum context length|max_model_len|exceeded model token limit|context.length"
-    r"|(input|prompt|request)( token length)?( is)? too (long|large)|too many tokens"
-    r"|longer than the (model|maximum)|exceeds? the (model's )?(maximum|context)"
-    r"|context.window",
-    re.IGNORECASE,
-)
 _OVERLOADED = re.compile(r"overload|at capacity|server is busy", re.IGNORECASE)
 _NO_QUOTA = re.compile(
     r"current (token )?quota|insufficient (balance|quota|credit)|account balance|recharge"
@@ -159,7 +155,7 @@ def classify(status: int | None, body: str) -> tuple[ErrorClass, str]:
     """The class of a failed answer and the server's own words, from the HTTP status (None: an
     error inside a stream) and the body's text."""
     kinds, words = _read(body)
-    return _classify(status, kinds, words), words
+    return _classify(status, kinds, words), plain(words)
 
 
 def from_response(
@@ -175,7 +171,7 @@ def from_response(
         words = f"{host} answered HTTP {status} without an explanation"
     elif kind in (ErrorClass.SERVER, ErrorClass.REQUEST, ErrorClass.PROTOCOL):
         words = f"HTTP {status} from {host}: {words}"
-    return ModelError(kind, words, status, retry_after(headers, now))
+    return ModelError(kind, words, status, retry_after(headers, now), _window(kind, body))
 
 
 def from_stream(error: Any) -> ModelError:
@@ -184,7 +180,8 @@ def from_stream(error: Any) -> ModelError:
     code = error.get("code") if isinstance(error, dict) else None
     status = code if isinstance(code, int) and 400 <= code < 600 else None
     kind, words = classify(status, body)
-    return ModelError(kind, words or "the server reported an error in the middle of its answer")
+    words = words or "the server reported an error in the middle of its answer"
+    return ModelError(kind, words, window=_window(kind, body))
 
 
 def from_exception(error: BaseException, host: str) -> ModelError:
@@ -226,37 +223,55 @@ def _number(value: str) -> float | None:
     return number if 0 <= number < float("inf") else None
 
 
+def _window(kind: ErrorClass, body: str) -> int | None:
+    """The window that a refusal as too long names, in its words or beside them."""
+    if kind is not ErrorClass.CONTEXT_TOO_LONG:
+        return None
+    from kimi_cli.model.overflow import window_named
+
+    return window_named(_read(body)[1]) or window_named(body)
+
+
 def _read(body: str) -> tuple[list[str], str]:
     """The structured kinds (type, code) and the words of an error body of any shape."""
     try:
         document = json.loads(body)
     except ValueError:
-        return [], plain(body)
+        return [], _line(body)
     error = document.get("error", document) if isinstance(document, dict) else document
     if not isinstance(error, dict):
-        return [], plain(error if isinstance(error, str) else json.dumps(error))
+        return [], _line(error if isinstance(error, str) else json.dumps(error))
     inner = error.get("error")
     source = inner if isinstance(inner, dict) else error
     kinds = [str(source[key]).lower() for key in ("type", "code") if source.get(key) is not None]
     for key in ("message", "detail", "msg"):
         if said := source.get(key):
-            return kinds, plain(said if isinstance(said, str) else json.dumps(said))
+            return kinds, _line(said if isinstance(said, str) else json.dumps(said))
     return kinds, ", ".join(kinds)
 
 
 def plain(text: str) -> str:
     """Text or an HTML page as one short line."""
+    return _line(text, _LONGEST_MESSAGE)
+
+
+def _line(text: str, limit: int = _LONGEST_READ) -> str:
     if text.lstrip()[:1] == "<":
         title = _HTML_TITLE.search(text)
         text = _TAG.sub(" ", title.group(2) if title else text)
     line = " ".join(text.split())
-    return line if len(line) <= _LONGEST_MESSAGE else line[: _LONGEST_MESSAGE - 1] + "…"
+    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def _classify(status: int | None, kinds: list[str], words: str) -> ErrorClass:
     if status is None and _REFUSALS.intersection(kinds):
         status = 400
     found = next((_BY_TYPE[kind] for kind in kinds if kind in _BY_TYPE), None)
+    if found in (ErrorClass.SERVER, None) and status in (None, 400, 422, 500):
+        from kimi_cli.model.overflow import too_long
+
+        if too_long(words):
+            return ErrorClass.CONTEXT_TOO_LONG
     if found in (ErrorClass.RATE, ErrorClass.SERVER, None) and _OVERLOADED.search(words):
         # The subscription endpoint says "engine overloaded" under the type rate_limit_error.
         return ErrorClass.OVERLOAD
@@ -268,8 +283,6 @@ def _classify(status: int | None, kinds: list[str], words: str) -> ErrorClass:
         return found
     if status == 404 or any("not_found" in kind or "notfound" in kind for kind in kinds):
         return ErrorClass.MODEL_MISSING if _NO_MODEL.search(words) else ErrorClass.REQUEST
-    if status in (None, 400, 422, 500) and _TOO_LONG.search(words):
-        return ErrorClass.CONTEXT_TOO_LONG
     if status is not None and status in _BY_STATUS:
         return _BY_STATUS[status]
     if status is None or status >= 500:

@@ -15,8 +15,10 @@ from kimi_cli.model import errors
 from kimi_cli.model.assemble import Assembler
 from kimi_cli.model.catalogue import ModelInfo
 from kimi_cli.model.codec import ChatEncoder, dumps, encode_tools
-from kimi_cli.model.dialects import Dialect, cap_params
+from kimi_cli.model.counting import count_tokens
+from kimi_cli.model.dialects import Dialect
 from kimi_cli.model.sdk import Connection
+from kimi_cli.model.tokenizer import LateCounter
 from kimi_cli.model.wire import Reader, RequestFailed, Timeouts, Watch
 from kimi_cli.protocol.provider import (
     Completed,
@@ -96,7 +98,8 @@ class Endpoint:
 
 
 class ChatProvider:
-    """One model at one endpoint. ``params`` are the fixed fields of every request."""
+    """One model at one endpoint. ``params`` are the fixed fields of every request; ``counter``
+    counts tokens once it is loaded, which begins beside the first answer."""
 
     def __init__(
         self,
@@ -107,6 +110,7 @@ class ChatProvider:
         params: Mapping[str, Any],
         timeouts: Timeouts,
         max_output_tokens: int | None = None,
+        counter: LateCounter | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.dialect = dialect
@@ -115,7 +119,8 @@ class ChatProvider:
         self._params = dict(params)
         self._timeouts = timeouts
         self._max_output = max_output_tokens
-        self._prefix: tuple[int | None, Sequence[ToolSchema], bytes] | None = None
+        self._counter = counter or LateCounter(info.id)
+        self._prefix: tuple[Sequence[ToolSchema], bytes] | None = None
 
     @property
     def model(self) -> str:
@@ -127,14 +132,21 @@ class ChatProvider:
 
     @property
     def output_cap(self) -> int | None:
-        return self._max_output or (self.info.max_output if self.dialect.caps else None)
+        if self._max_output is not None:
+            return self._max_output
+        return self.info.max_output if self.dialect.caps else None
 
     @property
     def counter(self) -> Callable[[str], int] | None:
-        return None
+        return self._counter.counter
 
     async def count(self, request: ModelRequest) -> int | None:
-        return None
+        """The server's own count; see Provider."""
+        endpoint = self.endpoint
+        params = {"model": self.model, **self._params}
+        return await count_tokens(
+            endpoint.connection, endpoint.base_url, self.dialect, params, request
+        )
 
     def encoder(self) -> ChatEncoder:
         return ChatEncoder(self.dialect, self.info, self._thinking)
@@ -147,24 +159,28 @@ class ChatProvider:
         await self.endpoint.connection.close()
 
     def body(self, request: ModelRequest) -> bytes:
-        """The request as it goes out: all that is fixed first and the messages last, so that a
-        request without its last two bytes is how the next one begins."""
-        return b"".join((self._head(request), b",".join(request.messages), b"]}"))
+        """The request as it goes out: what is fixed, the messages, and behind them the limit of
+        the answer, which may change. Up to the end of its messages a request is how the next one
+        begins."""
+        messages = b",".join(request.messages)
+        return b"".join((self._head(request.tools), messages, b"]", self._cap(request), b"}"))
 
-    def _head(self, request: ModelRequest) -> bytes:
-        cap = request.max_output_tokens or self._max_output
-        if self._prefix and self._prefix[:2] == (cap, request.tools):
-            return self._prefix[2]
+    def _head(self, tools: Sequence[ToolSchema]) -> bytes:
+        if self._prefix and self._prefix[0] == tools:
+            return self._prefix[1]
         params: dict[str, Any] = {"model": self.model, "stream": True, **self._params}
         if self.dialect.include_usage:
             params["stream_options"] = {"include_usage": True}
-        params |= cap_params(self.dialect, self.info, cap)
         head = dumps(params)[:-1]
-        if request.tools:
-            head += b',"tools":' + encode_tools(request.tools)
+        if tools:
+            head += b',"tools":' + encode_tools(tools)
         head += b',"messages":['
-        self._prefix = (cap, request.tools, head)
+        self._prefix = (tools, head)
         return head
+
+    def _cap(self, request: ModelRequest) -> bytes:
+        caps = [cap for cap in (self.output_cap, request.max_output_tokens) if cap is not None]
+        return b',"%b":%d' % (self.dialect.cap_field.encode(), min(caps)) if caps else b""
 
     async def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
         """Yield deltas and one Completed or Failed; see Provider."""
@@ -180,6 +196,7 @@ class ChatProvider:
                 response = await self._send(client, body, watch)
                 # The connection of a stream that was left in the middle must not survive it.
                 stack.push_async_callback(_close, response)
+                self._counter.start()
                 reader = Reader(response.aiter_bytes(), watch)
                 while (batch := await reader.next()) is not None:
                     for chunk in batch:

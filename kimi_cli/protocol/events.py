@@ -24,11 +24,13 @@ CompactionReason = Literal["window", "server", "manual"]
 class SessionStarted(Event):
     """The first event: everything that is fixed for the session, as sent to the model.
 
-    ``dialect`` and ``window`` (tokens, 0: not known) are those of the endpoint at that time."""
+    ``dialect`` and ``window`` (tokens, 0: not known) are those of the endpoint at that time.
+    ``root`` is the top of the project that holds ``cwd``; "": ``cwd`` itself, or not known."""
 
     type: Literal["session_started"] = "session_started"
     program: str
     cwd: str
+    root: str = ""
     model: str
     thinking: str
     system_prompt: str

@@ -1,6 +1,6 @@
 """Where sessions are kept and how one is found.
 
-KIMI_HOME/sessions/PROJECT/ID/ holds events.jsonl, outputs/ and preimages/. PROJECT is a readable
+KIMI_HOME/sessions/PROJECT/ID/ holds events.jsonl, outputs/ and blobs/. PROJECT is a readable
 name with a hash of the project's path; an ID starts with the time, so that ids sort by age.
 """
 
@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
+from kimi_cli.store.blobs import BLOBS
 from kimi_cli.store.errors import AmbiguousSession, SessionNotFound, StoreError
 from kimi_cli.store.events_file import EVENTS
 
+OUTPUTS = "outputs"
 # Crockford's base 32: no letter that is mistaken for a digit, in ASCII order.
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 LOOKALIKES = str.maketrans("oil", "011")
@@ -42,10 +45,24 @@ def new_id(now: float) -> str:
     return "".join(ALPHABET[number >> shift & 31] for shift in range(45, -1, -5))
 
 
+def new_folder(project: Path) -> Path:
+    """Make the folder of a new session; without events it is none yet. Raises OSError."""
+    while True:
+        path = project / new_id(time.time())
+        try:
+            path.mkdir(mode=0o700)
+            break
+        except FileExistsError:
+            continue
+    (path / OUTPUTS).mkdir(mode=0o700)
+    (path / BLOBS).mkdir(mode=0o700)
+    return path
+
+
 def latest(home: Path, root: Path) -> str | None:
     """The session of this project that was written to last and holds a message of the user."""
     stamped = []
-    for folder in _sessions(project_folder(home, root)):
+    for folder in sessions_in(project_folder(home, root)):
         try:
             stamped.append(((folder / EVENTS).stat().st_mtime_ns, folder))
         except OSError:
@@ -61,8 +78,8 @@ def find(home: Path, id_or_prefix: str, root: Path | None = None) -> Path:
     own = project_folder(home, root) if root is not None else None
     folders = [
         folder
-        for project in _children(home / "sessions")
-        for folder in _sessions(project)
+        for project in projects(home)
+        for folder in sessions_in(project)
         if (folder / EVENTS).exists()
     ]
     matching = [folder for folder in folders if wanted and folder.name.startswith(wanted)]
@@ -89,13 +106,20 @@ def _not_found(wanted: str, folders: list[Path], own: Path | None) -> str:
     return f"no session {wanted[:40]!r}{there}"
 
 
-def _sessions(project: Path) -> Iterator[Path]:
-    for folder in _children(project):
+def projects(home: Path) -> list[Path]:
+    """The folders of all projects. Raises StoreError."""
+    return folders_in(home / "sessions")
+
+
+def sessions_in(project: Path) -> Iterator[Path]:
+    """The folders of a project's sessions; some may hold no events. Raises StoreError."""
+    for folder in folders_in(project):
         if set(folder.name) <= set(ALPHABET):
             yield folder
 
 
-def _children(folder: Path) -> list[Path]:
+def folders_in(folder: Path) -> list[Path]:
+    """What folders there are in one; none where there is no such folder. Raises StoreError."""
     try:
         return [Path(entry.path) for entry in os.scandir(folder) if entry.is_dir()]
     except (FileNotFoundError, NotADirectoryError):

@@ -8,7 +8,6 @@ import fcntl
 import os
 import shutil
 import tempfile
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -17,9 +16,11 @@ from kimi_cli.protocol.event import (
     SCHEMA_VERSION,
     Event,
 )
-from kimi_cli.store.errors import SessionBusy, SessionTooNew, StoreError
-from kimi_cli.store.events_file import EVENTS, encode_event, read_tail
-from kimi_cli.store.index import find, new_id, project_folder
+from kimi_cli.store.blobs import BLOBS, keep, outlined
+from kimi_cli.store.errors import SessionNotFound, SessionTooNew, StoreError
+from kimi_cli.store.events_file import EVENTS, encode_event, read_tail, too_new
+from kimi_cli.store.index import OUTPUTS, find, new_folder, project_folder
+from kimi_cli.store.lock import acquire, busy
 
 # Python has no fdatasync on macOS.
 _flush_to_disk = getattr(os, "fdatasync", os.fsync)
@@ -40,7 +41,7 @@ class Log(Protocol):
     def outputs(self) -> Path: ...
 
     @property
-    def preimages(self) -> Path: ...
+    def blobs(self) -> Path: ...
 
     def append(self, event: Event) -> None: ...
 
@@ -62,6 +63,7 @@ class SessionLog:
         self._torn = False
         self._written = 0
         self._synced = 0
+        self._unflushed: list[Path] = []
         self._syncing: asyncio.Task[None] | None = None
 
     @classmethod
@@ -70,15 +72,7 @@ class SessionLog:
         project = project_folder(home, root)
         try:
             _make_private(project)
-            while True:
-                path = project / new_id(time.time())
-                try:
-                    path.mkdir(mode=0o700)
-                    break
-                except FileExistsError:
-                    continue
-            (path / "outputs").mkdir(mode=0o700)
-            (path / "preimages").mkdir(mode=0o700)
+            path = new_folder(project)
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             descriptor = os.open(path / EVENTS, flags, 0o600)
         except OSError as error:
@@ -93,24 +87,25 @@ class SessionLog:
         file_path = path / EVENTS
         try:
             descriptor = os.open(file_path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise SessionNotFound(f"session {path.name} was deleted") from error
         except OSError as error:
             raise StoreError.of(f"{file_path} cannot be written", error) from error
         log = cls._locked(path, descriptor)
         try:
+            if not _same_file(descriptor, file_path):
+                raise SessionNotFound(f"session {path.name} was deleted")
             with file_path.open("rb") as file:
                 tail = read_tail(file, log._size)
             if tail.version > SCHEMA_VERSION:
-                raise SessionTooNew(
-                    f"session {path.name} was written by a newer version of kimi "
-                    f"(format {tail.version}, this one knows {SCHEMA_VERSION}): update kimi"
-                )
+                raise too_new(path.name, tail.version)
             if tail.complete < log._size:
                 os.ftruncate(descriptor, tail.complete)
                 log._size = tail.complete
         except OSError as error:
             log.close()
             raise StoreError.of(f"{file_path} cannot be read", error) from error
-        except SessionTooNew:
+        except (SessionTooNew, SessionNotFound):
             log.close()
             raise
         return log
@@ -118,14 +113,13 @@ class SessionLog:
     @classmethod
     def _locked(cls, path: Path, descriptor: int) -> SessionLog:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return cls(path, descriptor)
-        except BlockingIOError as error:
-            os.close(descriptor)
-            raise SessionBusy(f"session {path.name} is open in another kimi process") from error
+            if acquire(descriptor):
+                return cls(path, descriptor)
         except OSError as error:
             os.close(descriptor)
             raise StoreError.of(f"{path / EVENTS} cannot be locked", error) from error
+        os.close(descriptor)
+        raise busy(path.name)
 
     @property
     def id(self) -> str:
@@ -133,18 +127,18 @@ class SessionLog:
 
     @property
     def outputs(self) -> Path:
-        return self.path / "outputs"
+        return self.path / OUTPUTS
 
     @property
-    def preimages(self) -> Path:
-        return self.path / "preimages"
+    def blobs(self) -> Path:
+        return self.path / BLOBS
 
     def append(self, event: Event) -> None:
         """Write the event; when this returns it survives the death of the process. Raises
         StoreError, and then nothing of the event is in the file."""
         descriptor = self._open_descriptor()
-        line = encode_event(event) + b"\n"
         try:
+            line = encode_event(outlined(event, self._keep)) + b"\n"
             if self._torn:
                 self._undo()
             self._torn = True
@@ -164,6 +158,12 @@ class SessionLog:
             raise StoreError(f"session {self.id} is closed", errno.EBADF)
         return self._descriptor
 
+    def _keep(self, content: bytes) -> str:
+        name, new = keep(self.blobs, content)
+        if new:
+            self._unflushed.append(self.blobs / name)
+        return name
+
     def _undo(self) -> None:
         os.ftruncate(self._descriptor, self._size)
         self._torn = False
@@ -176,13 +176,16 @@ class SessionLog:
             if self._syncing is None or self._syncing.done():
                 # The thread gets a descriptor of its own: close() may come while it waits.
                 descriptor = os.dup(self._open_descriptor())
-                self._syncing = asyncio.create_task(self._sync_once(descriptor, self._written))
+                media, self._unflushed = self._unflushed, []
+                self._syncing = asyncio.create_task(
+                    self._sync_once(descriptor, self._written, media)
+                )
             # Shielded: one caller's cancellation must not fail the others.
             await asyncio.shield(self._syncing)
 
-    async def _sync_once(self, descriptor: int, mark: int) -> None:
+    async def _sync_once(self, descriptor: int, mark: int, media: list[Path]) -> None:
         try:
-            await asyncio.to_thread(_flush_to_disk, descriptor)
+            await asyncio.to_thread(_flush, descriptor, media)
         except OSError as error:
             raise StoreError.of(f"{self.path / EVENTS} cannot be written", error) from error
         finally:
@@ -212,7 +215,7 @@ class MemoryLog:
             self._folder = tempfile.TemporaryDirectory(prefix="kimi-", ignore_cleanup_errors=True)
             self.path = Path(self._folder.name)
             self.outputs.mkdir()
-            self.preimages.mkdir()
+            self.blobs.mkdir()
         except OSError as error:
             raise StoreError.of("no temporary folder can be made", error) from error
 
@@ -222,11 +225,11 @@ class MemoryLog:
 
     @property
     def outputs(self) -> Path:
-        return self.path / "outputs"
+        return self.path / OUTPUTS
 
     @property
-    def preimages(self) -> Path:
-        return self.path / "preimages"
+    def blobs(self) -> Path:
+        return self.path / BLOBS
 
     def append(self, event: Event) -> None:
         pass
@@ -238,6 +241,24 @@ class MemoryLog:
         self._folder.cleanup()
 
     discard = close
+
+
+def _flush(descriptor: int, media: list[Path]) -> None:
+    for path in media:
+        blob = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _flush_to_disk(blob)
+        finally:
+            os.close(blob)
+    _flush_to_disk(descriptor)
+
+
+def _same_file(descriptor: int, path: Path) -> bool:
+    """Whether the open file still has its name; it has not when it was deleted meanwhile."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _make_private(folder: Path) -> None:

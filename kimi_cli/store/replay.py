@@ -91,24 +91,30 @@ class RecordedProvider:
             return
         answer = self._answers[self._next]
         self._next += 1
-        for piece in _pieces(answer):
+        for piece in pieces(answer):
             if self._pace:
                 await asyncio.sleep(self._pace)
             yield piece
-        yield Completed(
-            parts=tuple(answer.parts),
-            finish_reason=answer.finish_reason,
-            usage=answer.usage,
-            model=answer.model,
-            response_id=answer.response_id,
-            salvaged=answer.salvaged,
-        )
+        yield completed(answer)
 
     async def close(self) -> None:
         pass
 
 
-def _pieces(answer: AssistantMessage) -> Iterator[ThinkingDelta | TextDelta | ToolCallDelta]:
+def completed(answer: AssistantMessage) -> Completed:
+    """A recorded answer as a provider gives it."""
+    return Completed(
+        parts=tuple(answer.parts),
+        finish_reason=answer.finish_reason,
+        usage=answer.usage,
+        model=answer.model,
+        response_id=answer.response_id,
+        salvaged=answer.salvaged,
+    )
+
+
+def pieces(answer: AssistantMessage) -> Iterator[ThinkingDelta | TextDelta | ToolCallDelta]:
+    """A recorded answer as it may have streamed in: a few characters at a time."""
     calls = 0
     for part in answer.parts:
         if isinstance(part, ThinkingPart):

@@ -18,13 +18,13 @@ from kimi_cli.workspace.ledger import Ledger, digest_of, stamp_of
 class WorkspaceFiles:
     """The protocol's ``Files`` over a real folder.
 
-    ``root`` is where relative paths start. ``preimages`` is a folder inside the session's folder
+    ``root`` is where relative paths start. ``blobs`` is a folder inside the session's folder
     that takes the former bytes of every replaced file, named by their digest; None keeps none.
     """
 
-    def __init__(self, root: Path, preimages: Path | None = None) -> None:
+    def __init__(self, root: Path, blobs: Path | None = None) -> None:
         self._root = root
-        self._preimages = preimages
+        self._blobs = blobs
         self._ledger = Ledger()
 
     def resolve(self, path: str) -> Path:
@@ -109,15 +109,15 @@ class WorkspaceFiles:
             return False
 
     def _keep(self, content: bytes) -> str | None:
-        if self._preimages is None:
+        if self._blobs is None:
             return None
         name = digest_of(content)
-        kept = self._preimages / name
+        kept = self._blobs / name
         if not kept.exists():
-            self._preimages.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._blobs.mkdir(mode=0o700, parents=True, exist_ok=True)
             with contextlib.suppress(StaleFile):
                 atomic.create(kept, content, mode=0o600, flush=False)
-        return f"{self._preimages.name}/{name}"
+        return f"{self._blobs.name}/{name}"
 
 
 def _require_regular(status: os.stat_result, path: Path) -> None:

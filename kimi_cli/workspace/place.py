@@ -19,14 +19,14 @@ class LocalWorkspace:
         root: Path,
         *,
         outputs: Path,
-        preimages: Path | None,
+        blobs: Path | None,
         runner: ProcessRunner,
         add_dirs: Sequence[Path] = (),
     ) -> None:
         self.root = root.resolve()
         own = project_root(self.root)
         self.folders = [own, *(d.resolve() for d in add_dirs)]
-        self.files = WorkspaceFiles(self.root, preimages)
+        self.files = WorkspaceFiles(self.root, blobs)
         self.processes = runner
         self._outputs = outputs
 

@@ -194,8 +194,7 @@ def overheads(chats: Sequence[Mapping[str, Any]]) -> list[float]:
 
 
 def extends(chats: Sequence[Mapping[str, Any]]) -> float:
-    """The share of bytes of all requests that the next one begins with, but for the two bytes
-    that close the list of messages and the body."""
-    pairs = list(pairwise(chats))
-    kept = sum(min(after["shared_prefix"], one["body_bytes"] - 2) for one, after in pairs)
-    return float(kept / sum(one["body_bytes"] - 2 for one, _ in pairs))
+    """The share of bytes of all requests, up to the end of their messages, that the next one
+    begins with."""
+    sizes = [(one["conversation_bytes"], after["shared_prefix"]) for one, after in pairwise(chats)]
+    return sum(min(size, same) for size, same in sizes) / sum(size for size, _ in sizes)

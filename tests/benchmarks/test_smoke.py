@@ -40,5 +40,5 @@ def test_the_first_request_is_small(place: Place) -> None:
 
 def test_a_changed_beginning_is_noticed() -> None:
     sizes = [(100, 0), (200, 98), (300, 99)]
-    chats = [{"body_bytes": size, "shared_prefix": same} for size, same in sizes]
-    assert extends(chats) == (98 + 99) / (98 + 198)
+    chats = [{"conversation_bytes": size, "shared_prefix": same} for size, same in sizes]
+    assert extends(chats) == (98 + 99) / (100 + 200)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from kimi_cli.protocol.event import SCHEMA_VERSION
 from tests.support.program import Run
 
 RESULT_FIELDS = {
@@ -21,9 +22,14 @@ RESULT_FIELDS = {
     "usage": dict,
     "cost": (int, float, type(None)),
     "currency": (str, type(None)),
+    "turns": list,
+    "compactions": int,
+    "session_usage": dict,
+    "session_cost": (int, float, type(None)),
     "changed_files": list,
     "denials": list,
 }
+TURN_FIELDS = {"turn", "stop_reason", "steps", "seconds", "usage", "cost"}
 USAGE_FIELDS = {"input_tokens", "cached_tokens", "output_tokens", "total_tokens"}
 LIVE = {
     "text_delta",
@@ -32,6 +38,7 @@ LIVE = {
     "tool_output_delta",
     "step_started",
     "retry_scheduled",
+    "compaction_started",
 }
 
 
@@ -58,13 +65,15 @@ def checked_result(document: Any, run: Run) -> dict[str, Any]:
         assert isinstance(document[name], kind), name  # type: ignore[arg-type]
     assert document["type"] == "result"
     assert document["exit_code"] == run.code
-    assert document["usage"].keys() == USAGE_FIELDS
+    assert document["usage"].keys() == document["session_usage"].keys() == USAGE_FIELDS
+    for turn in document["turns"]:
+        assert turn.keys() == TURN_FIELDS and turn["usage"].keys() == USAGE_FIELDS
     return document
 
 
 def check_events(events: list[dict[str, Any]]) -> None:
     """One run's events: numbered without a gap, every begin with its end."""
-    assert all(event["v"] == 1 and event["time"] > 0 for event in events)
+    assert all(event["v"] == SCHEMA_VERSION and event["time"] > 0 for event in events)
     assert len({event["session"] for event in events}) == 1
     durable = [event for event in events if event["type"] not in LIVE]
     first = durable[0]["seq"]

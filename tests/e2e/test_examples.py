@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -28,6 +29,14 @@ FINDING = {"file": "calc.py", "line": 2, "severity": "error", "problem": "subtra
 REVIEW = json.dumps({"findings": [FINDING]})
 CLEAN = json.dumps({"findings": []})
 EDIT = tool_calls([("edit", {"path": "calc.py", "edits": [{"old": "a - b", "new": "a + b"}]})])
+REPLAY = EXAMPLES / "replay-in-ci"
+REPLAY_FILES = {
+    f"replay-in-ci/{name}"
+    for name in (
+        *("README.md", "check.sh", "github-actions.yml", "session.jsonl"),
+        *("project/units.py", "project/test_units.py"),
+    )
+}
 # No bytecode: after an edit within a second to the same size Python would run the old one.
 CHECK = "python -B check.py"
 
@@ -43,12 +52,14 @@ def test_every_example_is_here_and_in_the_readme() -> None:
         "headless/review.sh",
         "headless/review.schema.json",
         "endpoint/config.toml",
+        *REPLAY_FILES,
     }
-    assert set(re.findall(r"\]\(([^)]+)\)", readme)) == files - {"headless/review.schema.json"}
+    named = files - {"headless/review.schema.json"} - REPLAY_FILES | {"replay-in-ci/README.md"}
+    assert set(re.findall(r"\]\(([^)]+)\)", readme)) == named
 
 
 def shell(
-    script: str, kimi: Kimi, server: ScriptedServer, env: Mapping[str, str] | None = None
+    script: str, kimi: Kimi, server: ScriptedServer | None, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run a CI step as the runner does, with the tests' interpreter as `python`."""
     return subprocess.run(
@@ -247,3 +258,46 @@ def test_endpoint_config(kimi: Kimi, serve: Serve) -> None:
 def test_examples_find_the_program() -> None:
     assert os.access(EXAMPLES / "headless" / "review.sh", os.X_OK)
     assert PROGRAM.exists()
+
+
+# replay-in-ci/
+
+
+def replayed(kimi: Kimi, folder: Path) -> subprocess.CompletedProcess[str]:
+    env = {**kimi.environment(), "KIMI_BASE_URL": "http://127.0.0.1:9/v1"}
+    del env["KIMI_API_KEY"]
+    return subprocess.run(
+        [str(folder / "check.sh")],
+        cwd=kimi.cwd, env=env, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+
+
+def test_recorded_session_as_a_regression_test(kimi: Kimi) -> None:
+    """It passes as it is; a change in the project shows as a diff."""
+    recorded = (REPLAY / "session.jsonl").read_text()
+    assert set(re.findall(r'"(/\w+)', recorded)) == {"/project"}
+    folder = Path(shutil.copytree(REPLAY, kimi.user_home / "replay"))
+    run = replayed(kimi, folder)
+    assert (run.returncode, run.stderr) == (0, ""), run.stdout
+    last = run.stdout.splitlines()[-1]
+    assert last.startswith("6 of 6 tool calls gave the recorded result")
+    assert last.partition(" · ")[0] in (REPLAY / "README.md").read_text()
+    units = folder / "project" / "units.py"
+    units.write_text(units.read_text().replace("10**6", "2**20"))
+    run = replayed(kimi, folder)
+    assert run.returncode == 1
+    assert "    -1500000\n    +1572864\n" in run.stdout
+    assert run.stdout.splitlines()[-1].startswith("4 of 6")
+
+
+def test_replay_workflow(kimi: Kimi) -> None:
+    document: dict[str, Any] = yaml.safe_load((REPLAY / "github-actions.yml").read_text())
+    assert document["permissions"] == {"contents": "read"}
+    (step,) = [s for s in document["jobs"]["replay"]["steps"] if s.get("name") == "Replay"]
+    lint(step["run"])
+    sessions = kimi.cwd / "tests" / "sessions"
+    shutil.copytree(REPLAY / "project", sessions / "project")
+    shutil.copy(REPLAY / "session.jsonl", sessions / "one.jsonl")
+    assert shell(step["run"], kimi, None).returncode == 0
+    (sessions / "project" / "units.py").unlink()
+    assert shell(step["run"], kimi, None).returncode == 1

@@ -25,7 +25,7 @@ EDIT = tool_calls([("edit", {"path": "calc.py", "edits": [{"old": "a - b", "new"
 def extends(new: Recorded, old: Recorded) -> bool:
     """Whether the new request's body is the old one with more behind it: what is sent before the
     messages is the same, and so is every message, to the byte."""
-    return new.raw.startswith(old.raw[:-2]) and len(new.raw) > len(old.raw)
+    return new.raw.startswith(old.conversation) and len(new.raw) > len(old.raw)
 
 
 def work(kimi: Kimi, server: ScriptedServer, *args: str) -> str:
@@ -45,9 +45,9 @@ def test_a_session_is_a_folder(kimi: Kimi, serve: Serve) -> None:
     assert folder.name == session
     assert folder.parent.parent == kimi.home / "sessions"
     assert folder.parent.name.startswith("project-")
-    assert {path.name for path in folder.iterdir()} == {"events.jsonl", "outputs", "preimages"}
+    assert {path.name for path in folder.iterdir()} == {"events.jsonl", "outputs", "blobs"}
     assert any(path.read_text().endswith("20000\n") for path in (folder / "outputs").iterdir())
-    assert [path.read_text() for path in (folder / "preimages").iterdir()] == [
+    assert [path.read_text() for path in (folder / "blobs").iterdir()] == [
         "def add(a, b):\n    return a - b\n"
     ]
     for path in (folder, *folder.rglob("*")):

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable
 from typing import TextIO
 
-from tests.support import scripts
+from tests.support import recorded, scripts
 from tests.support.recorded import Recorded
 from tests.support.server import ScriptedServer
 
@@ -85,6 +85,7 @@ def _logger(log: TextIO, prefix: int, bodies: bool) -> Callable[[Recorded], None
             "status": record.status,
             "outcome": record.outcome,
             "body_bytes": len(record.raw),
+            "conversation_bytes": recorded.conversation_bytes(record.raw),
             "prefix_sha": hashlib.sha256(record.raw[:prefix]).hexdigest(),
             "shared_prefix": record.shared_prefix,
             "problems": record.problems,

@@ -16,6 +16,7 @@ _TRUE = re.compile(rb"\s*:\s*true\b")
 _STRING = re.compile(rb'\s*:\s*("(?:[^"\\]|\\.)*")')
 _INDEX = re.compile(r":(\d+)$")
 _TOOL_CALL_ID = b'"tool_call_id"'
+_AFTER_MESSAGES = re.compile(rb'\](?:,"max_(?:completion_)?tokens":\d+)?\}$')
 
 
 @dataclass(eq=False)
@@ -50,10 +51,23 @@ class Recorded:
         return body
 
     @property
+    def conversation(self) -> bytes:
+        """The body up to the end of its last message: what the next request has to begin with.
+        Behind it stands only the limit of the answer's length, which may change."""
+        return self.raw[: conversation_bytes(self.raw)]
+
+    @property
     def messages(self) -> list[dict[str, Any]]:
         """The messages of a chat request."""
         messages: list[dict[str, Any]] = self.body["messages"]
         return messages
+
+
+def conversation_bytes(raw: bytes) -> int:
+    """How many bytes of a body of ours come before the end of its list of messages. A body that
+    goes on with anything but the limit of the answer's length counts as a whole."""
+    end = _AFTER_MESSAGES.search(raw, max(0, len(raw) - 64))
+    return end.start() if end else len(raw)
 
 
 def has_flag(raw: bytes, key: str) -> bool:

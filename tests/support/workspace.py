@@ -65,7 +65,7 @@ class PlainWorkspace:
         self.root = root
         self.folders = (root,)
         self.session = session or root
-        self.files = WorkspaceFiles(root, session / "preimages" if session else None)
+        self.files = WorkspaceFiles(root, session / "blobs" if session else None)
         self.processes = PlainProcesses()
 
     def spill(self, name: str, content: bytes) -> Path:

@@ -30,7 +30,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def files(root: Path, tmp_path: Path) -> WorkspaceFiles:
-    return WorkspaceFiles(root, tmp_path / "session" / "preimages")
+    return WorkspaceFiles(root, tmp_path / "session" / "blobs")
 
 
 @pytest.fixture
@@ -272,7 +272,7 @@ class TestReplace:
         assert files.replace(root / "b", b"", expected=b"\xff\x00old").preimage == touch.preimage
 
     def test_a_full_disk_leaves_the_old_file(self, small_disk: Path, tmp_path: Path) -> None:
-        files = WorkspaceFiles(small_disk, tmp_path / "preimages")
+        files = WorkspaceFiles(small_disk, tmp_path / "blobs")
         (small_disk / "a").write_bytes(b"old" * 1000)
         with pytest.raises(OSError) as error:
             files.replace(small_disk / "a", b"new" * 50_000, expected=b"old" * 1000)

@@ -12,6 +12,7 @@ import pytest
 
 from kimi_cli.agent import StopReason, StopTurn
 from kimi_cli.cli.app import run
+from kimi_cli.cli.optional_value import filled
 from kimi_cli.frontends.headless.checks import SchemaCheck
 from kimi_cli.frontends.headless.writer import Writer
 
@@ -65,6 +66,33 @@ def test_a_schema_that_is_none_is_a_usage_error(schema: str, tmp_path: Path) -> 
     file = tmp_path / "schema.json"
     file.write_text(schema)
     assert run(["-p", "x", "--json-schema", str(file)]) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("-r -p x", ["-r", "", "-p", "x"]),
+        ("-p x -r", ["-p", "x", "-r", ""]),
+        ("-p x -r 7f3", ["-p", "x", "-r", "7f3"]),
+        ("-r 7f3 -p x", ["-r", "7f3", "-p", "x"]),
+        ("--resume --fork", ["--resume", "", "--fork"]),
+        ("--resume=7f3 -r", ["--resume=7f3", "-r", ""]),
+        ("-r7f3 -p x", ["-r7f3", "-p", "x"]),
+        ("-yr --max-steps 3", ["-yr", "", "--max-steps", "3"]),
+        # What looks like the option may be another one's value, or a command's.
+        ("-p -r", ["-p", "-r"]),
+        ("-p -r -r", ["-p", "-r", "-r", ""]),
+        ("--prompt -r x", ["--prompt", "-r", "x"]),
+        ("-p=-r --fork -r -", ["-p=-r", "--fork", "-r", "-"]),
+        ("sessions -r", ["sessions", "-r"]),
+        ("-y -- -r", ["-y", "--", "-r"]),
+        ("-r --", ["-r", "", "--"]),
+        ("-p", ["-p"]),
+        ("", []),
+    ],
+)
+def test_a_value_that_may_be_left_out(given: str, meant: list[str]) -> None:
+    assert filled(given.split(), {"-y", "--fork"}, {"-r", "--resume"}) == meant
 
 
 def test_an_exception_nobody_foresaw_is_an_internal_error() -> None:

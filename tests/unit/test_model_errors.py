@@ -15,6 +15,7 @@ from kimi_cli.model.errors import (
     from_stream,
     retry_after,
 )
+from kimi_cli.model.overflow import too_long, window_named
 from kimi_cli.protocol.provider import ErrorClass
 from kimi_cli.protocol.stops import StopReason
 
@@ -118,6 +119,169 @@ def body(type: str = "", message: str = "", **more: Any) -> str:
 )
 def test_classes(status: int | None, text: str, kind: ErrorClass) -> None:
     assert classify(status, text)[0] is kind
+
+
+# What servers say, and the window they name; the numbers of what was requested must not be taken.
+TOO_LONG = [
+    # vLLM, by age.
+    (
+        "This model's maximum context length is 16384 tokens. However, you requested 122946 tokens"
+        " (112946 in the messages, 10000 in the completion). Please reduce the length of the"
+        " messages or completion.",
+        16_384,
+    ),
+    (
+        "This model's maximum context length is 4096 tokens. However, your request has 5000 input"
+        " tokens. Please reduce the length of the input messages.",
+        4096,
+    ),
+    (
+        "'max_tokens' or 'max_completion_tokens' is too large: 32768. This model's maximum context"
+        " length is 16384 tokens and your request has 9000 input tokens (32768 > 16384 - 9000).",
+        16_384,
+    ),
+    (
+        "You passed 9001 input tokens and requested 0 output tokens. However, the model's context"
+        " length is only 8192 tokens, resulting in a maximum input length of 8192 tokens. Please"
+        " reduce the length of the input prompt.",
+        8192,
+    ),
+    (
+        "This model's maximum context length is 8192 tokens. However, your prompt contains 70000"
+        " characters (more than 65536 characters, which is the upper bound for 8192 input tokens).",
+        8192,
+    ),
+    ("Input length (265330) exceeds model's maximum context length (262144).", 262_144),
+    ("The decoder prompt (length 9000) is longer than the maximum model length of 8192.", 8192),
+    ("max_tokens must be at least 1, got -186.", None),
+    # SGLang.
+    ("The input (61709 tokens) is longer than the model's context length (40960 tokens).", 40_960),
+    (
+        "Requested token count exceeds the model's maximum context length of 65536 tokens. You"
+        " requested a total of 67298 tokens: 50914 tokens from the input messages and 16384 tokens"
+        " for the completion.",
+        65_536,
+    ),
+    ("Input length (160062 tokens) exceeds the maximum allowed length (59862 tokens).", 59_862),
+    # Moonshot, now and before.
+    (
+        "Invalid request: Your request exceeded model token limit: 262144 (requested: 269030)",
+        262_144,
+    ),
+    ("Your request exceeded model token limit", None),
+    ("model max length exceeded, max length:8192", 8192),
+    ("Input token length too long", None),
+    # llama.cpp, LM Studio, Ollama, TGI, TensorRT-LLM.
+    ("request (9412 tokens) exceeds the available context size (8192 tokens), try", 8192),
+    ("Requested tokens (516) exceed context window of 512", 512),
+    ("Context size has been exceeded.", None),
+    (
+        "The number of tokens to keep from the initial prompt is greater than the context length"
+        " (n_keep: 5120>= n_ctx: 4096). Try to load the model with a larger context length",
+        4096,
+    ),
+    ("prompt too long; exceeded max context length by 12 tokens", None),
+    (
+        "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000"
+        " `inputs` tokens and 20 `max_new_tokens`",
+        4096,
+    ),
+    ("Prompt length (9000) exceeds maximum input length (8191).", 8191),
+    ("length of prompt_tokens (33000) must be less than max_seq_len (32768).", 32_768),
+    # Hosted models of others.
+    (
+        "This model's maximum context length is 128000 tokens. However, your messages resulted in"
+        " 202868 tokens (202767 in the messages, 101 in the functions).",
+        128_000,
+    ),
+    ("Your input exceeds the context window of this model.", None),
+    ("Input tokens exceed the configured limit of 272000 tokens.", 272_000),
+    ("prompt is too long: 213462 tokens > 200000 maximum", 200_000),
+    (
+        "The input token count (1196265) exceeds the maximum number of tokens allowed (1048575).",
+        1_048_575,
+    ),
+    (
+        "This model's maximum prompt length is 131072 but the request contains 537812 tokens",
+        131_072,
+    ),
+    ("Prompt contains 5000 tokens, too large for model with 4096 maximum context length", 4096),
+    ("Range of input length should be [1, 30000]", 30_000),
+    ("prompt token count of 150000 exceeds the limit of 128000", 128_000),
+    ("Please reduce the length of the messages or completion.", None),
+    ("Input is too long for requested model.", None),
+    # Gateways.
+    (
+        "This endpoint's maximum context length is 1,048,576 tokens. However, you requested about"
+        " 2,000,000 tokens",
+        1_048_576,
+    ),
+    (
+        "litellm.BadRequestError: litellm.ContextWindowExceededError: OpenAIException - This"
+        " model's maximum context length is 8192 tokens. However, you requested 9000 tokens",
+        8192,
+    ),
+    ("Prompt has 100129 tokens, but the configured context size is 100000 tokens", 100_000),
+    (
+        "Input length 131393 exceeds the maximum allowed input length of 131040 tokens.",
+        131_040,
+    ),
+]
+
+
+@pytest.mark.parametrize(("words", "window"), TOO_LONG)
+@pytest.mark.parametrize("status", [400, None])
+def test_requests_that_are_too_long(words: str, window: int | None, status: int | None) -> None:
+    assert too_long(words)
+    assert window_named(words) == window
+    document = {"type": "invalid_request_error", "message": words}
+    if status is None:
+        error = from_stream(document)
+    else:
+        error = from_response(status, {}, json.dumps({"error": document}), host="h", now=NOW)
+    assert (error.kind, error.window) == (E.CONTEXT_TOO_LONG, window)
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "kind"),
+    [
+        (413, body("tokens", "Request too large for model on tokens per minute (TPM): Limit 10000,"
+                   " Requested 15088", code="rate_limit_exceeded"), E.RATE),
+        (400, body("", "ThrottlingException: Too many tokens, please wait before trying again."),
+         E.REQUEST),
+        (429, body("", "Too many tokens"), E.RATE),
+        (400, body("", "max_tokens must be less than or equal to 16384, the maximum value for"
+                   " max_tokens is less than the context_window for this model"), E.REQUEST),
+        (400, body("", "messages[3]: string too long. Expected a maximum length of 1000"),
+         E.REQUEST),
+        (503, body("server_error", "the context window service is down"), E.SERVER),
+        (404, body("NotFoundError", "The model `long-context-length` does not exist."),
+         E.MODEL_MISSING),
+    ],
+)  # fmt: skip
+def test_other_limits_are_not_the_window(status: int, text: str, kind: ErrorClass) -> None:
+    error = from_response(status, {}, text, host="h", now=NOW)
+    assert (error.kind, error.window) == (kind, None)
+
+
+def test_the_window_beside_the_words() -> None:
+    """llama.cpp has the numbers in fields, and some of its versions say 500."""
+    words = "the request exceeds the available context size. try increasing the context size"
+    for status, kind in ((400, "exceed_context_size_error"), (500, "server_error")):
+        text = body(kind, words, code=status, n_prompt_tokens=14429, n_ctx=8192)
+        error = from_response(status, {}, text, host="h", now=NOW)
+        assert (error.kind, error.window) == (E.CONTEXT_TOO_LONG, 8192)
+
+
+def test_a_window_far_back_in_a_long_message_is_found() -> None:
+    words = "litellm.BadRequestError: " + "VeryLongProviderName " * 60 + TOO_LONG[0][0]
+    error = from_response(400, {}, body("", words), host="h", now=NOW)
+    assert (error.kind, error.window) == (E.CONTEXT_TOO_LONG, 16_384)
+    assert len(error.message) < 700
+
+
+def test_a_number_that_can_be_no_window_is_none() -> None:
+    assert window_named("maximum context length is 3 tokens") is None
 
 
 def test_a_web_page_becomes_its_title() -> None:

@@ -141,10 +141,10 @@ def test_each_request_begins_with_the_last_one() -> None:
 
         run(settings(server), act)
         one, two = server.requests
-        assert two.raw.startswith(one.raw[:-2])
-        assert one.raw.endswith(b"]}")
+        assert two.raw.startswith(one.conversation)
+        assert one.raw == one.conversation + b'],"max_completion_tokens":32768}'
         body = one.body
-        assert list(body)[-2:] == ["tools", "messages"]
+        assert list(body)[-3:] == ["tools", "messages", "max_completion_tokens"]
         assert body["prompt_cache_key"] == "s1"
         assert two.index == 1
         server.check()

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kimi_cli.agent.projection import NEVER_RAN, UNKNOWN_RESULT, Projection
+from kimi_cli.agent.conversation import NEVER_RAN, UNKNOWN_RESULT
+from kimi_cli.agent.projection import Projection
 from kimi_cli.model.catalogue import lookup
 from kimi_cli.model.codec import ChatEncoder
 from kimi_cli.model.dialects import dialect_named
@@ -72,7 +73,7 @@ histories = st.lists(
 
 
 def project(events: list[Event], dialect: str = "moonshot", model: str = "kimi-k2.5") -> Projection:
-    projection = Projection(ChatEncoder(dialect_named(dialect), lookup(model), ""))
+    projection = Projection(lambda: ChatEncoder(dialect_named(dialect), lookup(model), ""))
     for event in events:
         projection.feed(event)
     return projection

@@ -68,7 +68,7 @@ class Context:
 @asynccontextmanager
 async def context(root: Path) -> AsyncIterator[Context]:
     runner = ProcessRunner(root / ".outputs", env=os.environ)
-    place = LocalWorkspace(root, outputs=root / ".outputs", preimages=None, runner=runner)
+    place = LocalWorkspace(root, outputs=root / ".outputs", blobs=None, runner=runner)
     try:
         yield Context(place)
     finally:

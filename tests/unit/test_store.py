@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,26 @@ from kimi_cli.protocol.events import (
     DURABLE,
     AssistantMessage,
     BudgetWarning,
+    Checkpoint,
     Compaction,
+    InstructionFile,
+    Instructions,
+    Kept,
+    ModeChanged,
+    ModelChanged,
     Notice,
+    QuestionAnswered,
+    QuestionAsked,
+    Repair,
+    Rewind,
+    SessionResumed,
     SessionStarted,
+    Shrink,
     Title,
     ToolResult,
+    ToolStarted,
     TurnEnded,
+    TurnStarted,
     UserMessage,
 )
 from kimi_cli.protocol.messages import (
@@ -121,9 +136,22 @@ plain_json = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )  # fmt: skip
+# Short and long, in the usual form and in others, and what looks like the store's own references.
+media_urls = st.one_of(
+    st.builds(
+        lambda head, data, times: f"{head}{b64encode(data * times).decode()}",
+        st.sampled_from(["data:image/png;base64,", "data:video/mp4;a=b;base64,", "data:;base64,"]),
+        st.binary(max_size=9),
+        st.sampled_from([1, 1000]),
+    ),
+    st.builds(lambda text: "data:image/svg+xml," + text * 1000, texts),
+    st.builds(lambda text: "data:image/png;base64," + text + "=" * 5000, texts),
+    st.builds(lambda text: "kimi-blob:" + text, texts),
+    st.just("kimi-blob:" + "0" * 64 + ";data:image/png;base64,"),
+)
 content = st.lists(
     st.builds(TextPart, text=texts)
-    | st.builds(MediaPart, kind=st.sampled_from(["image", "video"]), url=texts),
+    | st.builds(MediaPart, kind=st.sampled_from(["image", "video"]), url=texts | media_urls),
     max_size=3,
 )
 answer_parts = st.lists(
@@ -134,30 +162,78 @@ answer_parts = st.lists(
     max_size=4,
 )
 numbers = st.floats(allow_nan=False)
-durable_events = st.one_of(
-    st.builds(UserMessage, parts=content, time=numbers, session=texts),
-    st.builds(
-        AssistantMessage,
-        parts=answer_parts,
-        usage=st.none() | st.builds(Usage, input_tokens=st.integers(0, 2**40)),
-        cost=st.none() | numbers,
-        partial=st.booleans(),
+counts = st.integers(0, 2**40)
+usages = st.builds(Usage, input_tokens=counts, output_tokens=counts, cached_tokens=counts)
+touches = st.builds(
+    FileTouch, path=texts, action=st.sampled_from(["read", "created", "modified", "deleted"]),
+    digest=st.none() | texts, added=counts, diff=texts, preimage=st.none() | texts, note=texts,
+)  # fmt: skip
+some_json = st.dictionaries(st.text(), plain_json, max_size=3)
+head = {"session": texts, "agent": texts, "turn": counts, "seq": counts, "time": numbers}
+
+
+def built(kind: type[Event], /, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Event]:
+    return st.builds(kind, **{**head, **fields})
+
+
+EVERY_EVENT: dict[type[Event], st.SearchStrategy[Event]] = {
+    SessionStarted: built(
+        SessionStarted, program=texts, cwd=texts, model=texts, thinking=texts, system_prompt=texts,
+        tools=st.lists(some_json, max_size=2), forked_from=st.none() | texts, window=counts,
     ),
-    st.builds(
-        ToolResult,
-        call_id=texts,
-        name=texts,
-        status=st.sampled_from(["ok", "error", "denied", "interrupted"]),
-        parts=content,
-        data=st.dictionaries(st.text(), plain_json, max_size=3),
-        files=st.lists(st.builds(FileTouch, path=texts, action=st.just("modified")), max_size=2),
+    SessionResumed: built(SessionResumed, program=texts, cwd=texts, dialect=texts, window=counts),
+    Instructions: built(
+        Instructions, text=texts,
+        files=st.lists(
+            st.builds(InstructionFile, path=texts, digest=texts, clipped=st.booleans()), max_size=2
+        ),
     ),
-    st.builds(Compaction, upto=st.integers(0, 2**31), note=texts, pinned=content),
-    st.builds(BudgetWarning, axis=st.just("cost"), used=numbers, limit=numbers),
-    st.builds(
-        TurnEnded, reason=st.sampled_from(list(StopReason)), answer=texts, usage=st.just(Usage())
+    UserMessage: built(
+        UserMessage, parts=content, origin=st.sampled_from(["user", "steer", "program"])
     ),
-)
+    AssistantMessage: built(
+        AssistantMessage, parts=answer_parts, usage=st.none() | usages, cost=st.none() | numbers,
+        partial=st.booleans(), model=st.none() | texts, salvaged=counts, seconds=numbers,
+    ),
+    ToolStarted: built(ToolStarted, call_id=texts, name=texts, summary=texts),
+    ToolResult: built(
+        ToolResult, call_id=texts, name=texts, parts=content, summary=texts, display=texts,
+        status=st.sampled_from(["ok", "error", "denied", "interrupted"]), data=some_json,
+        files=st.lists(touches, max_size=2), output_path=st.none() | texts,
+    ),
+    QuestionAsked: built(
+        QuestionAsked, question_id=texts, call_id=texts, tool=texts, text=texts, reason=texts,
+        choices=st.lists(texts, max_size=3),
+    ),
+    QuestionAnswered: built(QuestionAnswered, question_id=texts, answer=texts, comment=texts),
+    ModelChanged: built(ModelChanged, model=texts, thinking=texts),
+    ModeChanged: built(ModeChanged, mode=texts),
+    Checkpoint: built(Checkpoint, snapshot=texts),
+    Compaction: built(
+        Compaction, upto=counts, note=texts, pinned=content, mechanical=st.booleans(),
+        failure=texts, reason=st.sampled_from(["window", "server", "manual"]), focus=texts,
+        kept=st.builds(Kept, user_messages=counts, spilled=st.lists(texts, max_size=2)),
+        tokens_before=counts, window=counts, usage=st.none() | usages, cost=st.none() | numbers,
+    ),
+    Shrink: built(Shrink, upto=counts, limit=counts, tokens_before=counts, window=counts),
+    Repair: built(Repair, kind=texts, call_id=st.none() | texts, detail=texts),
+    Rewind: built(Rewind, to=counts),
+    BudgetWarning: built(
+        BudgetWarning, axis=st.sampled_from(["steps", "cost"]), used=numbers, limit=numbers
+    ),
+    Notice: built(Notice, level=st.sampled_from(["info", "error"]), text=texts),
+    Title: built(Title, text=texts),
+    TurnStarted: built(TurnStarted),
+    TurnEnded: built(
+        TurnEnded, reason=st.sampled_from(list(StopReason)), answer=texts, usage=usages,
+        cost=st.none() | numbers, currency=st.none() | texts, steps=counts,
+    ),
+}  # fmt: skip
+durable_events = st.one_of(*EVERY_EVENT.values())
+
+
+def test_the_property_below_knows_every_event() -> None:
+    assert set(EVERY_EVENT) == set(DURABLE)
 
 
 @settings(max_examples=100, deadline=None)
@@ -205,13 +281,21 @@ def test_every_type_of_durable_event_has_a_type_the_reader_knows(tmp_path: Path)
 def test_a_file_cut_at_any_byte_gives_the_complete_events_and_takes_more(
     home: Path, root: Path
 ) -> None:
+    image = MediaPart(kind="image", url=f"data:image/png;base64,{b64encode(bytes(6000)).decode()}")
     log = SessionLog.create(home, root)
-    events: list[Event] = [Title(text="grüße"), Title(text="\udc80")]
+    events: list[Event] = [
+        Title(text="grüße"),
+        Instructions(files=[InstructionFile(path="/AGENTS.md", digest="d")], text="看"),
+        UserMessage(parts=[image, TextPart(text="\udc80")]),
+        Compaction(upto=2, note="n", pinned=[image], kept=Kept(spilled=["/x"]), usage=Usage()),
+        Shrink(upto=2, limit=100),
+    ]
     for event in events:
         log.append(event)
     log.close()
     file = log.path / EVENTS
     whole = file.read_bytes()
+    assert len(whole) < 6000
 
     for cut in range(len(whole) + 1):
         file.write_bytes(whole[:cut])
@@ -221,11 +305,12 @@ def test_a_file_cut_at_any_byte_gives_the_complete_events_and_takes_more(
         assert loaded.skipped == []
         assert loaded.torn_bytes == cut - (whole[:cut].rfind(b"\n") + 1)
 
+        more = UserMessage(parts=[image])
         again = SessionLog.open(home, log.id)
-        again.append(Title(text="more"))
+        again.append(more)
         again.close()
         continued = read_events(log.path)
-        assert continued.events == [*events[:complete], Title(text="more")]
+        assert continued.events == [*events[:complete], more]
         assert (continued.skipped, continued.torn_bytes) == ([], 0)
 
 
@@ -474,7 +559,7 @@ def test_racing_processes_get_sessions_of_their_own(home: Path, root: Path) -> N
 def test_folders_and_files_are_private_and_projects_are_told_apart(home: Path, root: Path) -> None:
     log = SessionLog.create(home, root)
     log.append(said("hi"))
-    made = [home, home / "sessions", log.path.parent, log.path, log.outputs, log.preimages]
+    made = [home, home / "sessions", log.path.parent, log.path, log.outputs, log.blobs]
     assert [oct(folder.stat().st_mode & 0o777) for folder in made] == ["0o700"] * 6
     assert (log.path / EVENTS).stat().st_mode & 0o777 == 0o600
     assert log.path.parent.name.startswith("my-project-")
@@ -623,7 +708,7 @@ def test_the_memory_log_keeps_files_until_it_is_closed() -> None:
     log.append(said("hi"))
     asyncio.run(log.sync())
     (log.outputs / "long.txt").write_text("output")
-    (log.preimages / "a").write_text("before")
+    (log.blobs / "a").write_text("before")
     folder = log.path
     assert folder.stat().st_mode & 0o777 == 0o700
     log.close()

@@ -11,16 +11,26 @@ from pydantic import ValidationError
 
 from kimi_cli.agent import Session
 from kimi_cli.frontends.headless.progress import say
-from kimi_cli.protocol.operations import Interrupt, Say, Steer, operation_adapter
+from kimi_cli.protocol.event import Event
+from kimi_cli.protocol.events import TurnEnded, TurnStarted
+from kimi_cli.protocol.operations import Compact, Interrupt, Say, Steer, operation_adapter
 
 
-async def operations(session: Session) -> AsyncIterator[Say]:
-    """Yield the user messages as they come; interrupts, steering and answers go straight to the
-    session, also while a turn runs, and steering without a turn is a message. Ends with stdin. A
-    line that is no operation is reported on stderr and left out."""
+async def operations(session: Session) -> AsyncIterator[Say | Compact]:
+    """Yield the user messages as they come, and what asks for a compaction while no turn runs;
+    everything else goes straight to the session, also while a turn runs, and steering without a
+    turn is a message. Ends with stdin. A line that is no operation is reported on stderr and left
+    out."""
     adapter = operation_adapter()
     loop = asyncio.get_running_loop()
-    inbox: asyncio.Queue[Say | None] = asyncio.Queue()
+    inbox: asyncio.Queue[Say | Compact | None] = asyncio.Queue()
+    in_turn = False
+
+    def watch(event: Event) -> None:
+        nonlocal in_turn
+        in_turn = isinstance(event, TurnStarted) or (in_turn and not isinstance(event, TurnEnded))
+
+    session.subscribe(watch)
 
     def take(line: bytes | None) -> None:
         if line is None:
@@ -34,7 +44,7 @@ async def operations(session: Session) -> AsyncIterator[Say]:
             return
         if isinstance(operation, Say) and not (operation.text.strip() or operation.parts):
             say("kimi: not an operation: the message is empty")
-        elif isinstance(operation, Say):
+        elif isinstance(operation, Say) or (isinstance(operation, Compact) and not in_turn):
             inbox.put_nowait(operation)
         elif isinstance(operation, Steer) and not session.busy:
             inbox.put_nowait(Say(text=operation.text))

@@ -7,18 +7,31 @@ import os
 import sys
 import time
 
-from kimi_cli.frontends.plain import clean, money, seconds, tokens
+from kimi_cli.frontends.account import added
+from kimi_cli.frontends.plain import (
+    clean,
+    compacted,
+    compacting,
+    money,
+    seconds,
+    share,
+    shrunk,
+    tokens,
+)
 from kimi_cli.protocol.event import (
     Event,
 )
 from kimi_cli.protocol.events import (
     AssistantMessage,
     BudgetWarning,
+    Compaction,
     Notice,
+    Shrink,
     ToolResult,
     ToolStarted,
 )
 from kimi_cli.protocol.live import (
+    CompactionStarted,
     RetryScheduled,
     StepStarted,
 )
@@ -44,10 +57,7 @@ class Progress:
             case ToolStarted():
                 self.doing(f"{event.name} {event.summary}")
             case AssistantMessage():
-                if event.usage:
-                    self._usage = self._usage + event.usage
-                if event.cost is not None:
-                    self._cost = (self._cost or 0.0) + event.cost
+                self._spend(event.usage, event.cost)
             case ToolResult():
                 outcome = event.display or ("" if event.status == "ok" else event.status)
                 self.line(
@@ -60,8 +70,15 @@ class Progress:
                     event.message, f"next try {when} ({event.attempt} of {event.attempts} failed)"
                 )
             case BudgetWarning():
-                share = event.used / event.limit
-                self.line(f"{share:.0%} of the limit of {event.axis} is used")
+                self.line(f"{share(event.used, event.limit)} of the limit of {event.axis} is used")
+            case CompactionStarted():
+                self.doing("compacting the context")
+                self.line(compacting(event))
+            case Compaction():
+                self._spend(event.usage, event.cost)
+                self.line(compacted(event))
+            case Shrink():
+                self.line(shrunk(event))
             case Notice():
                 self.line(event.text)
 
@@ -89,6 +106,10 @@ class Progress:
         """What the heartbeat says from now on."""
         self._doing = doing
         self._since = time.monotonic()
+
+    def _spend(self, usage: Usage | None, cost: float | None) -> None:
+        self._usage = self._usage + (usage or Usage())
+        self._cost = added(self._cost, cost)
 
     def _spent(self) -> list[str]:
         return [tokens(self._usage.total_tokens), money(self._cost, self._currency)]

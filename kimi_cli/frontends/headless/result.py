@@ -5,45 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kimi_cli.protocol.event import (
-    Event,
-)
-from kimi_cli.protocol.events import (
-    ToolResult,
-    TurnEnded,
-)
+from kimi_cli.frontends.account import Account, added
+from kimi_cli.frontends.plain import rounded, usage_fields
+from kimi_cli.protocol.event import Event
+from kimi_cli.protocol.events import TurnEnded
 from kimi_cli.protocol.messages import Usage
 from kimi_cli.protocol.stops import StopReason
 
 
-class Tally:
-    """Adds up the turns of a run from their events."""
+class Tally(Account):
+    """Adds up the turns of a run from their events. ``past`` and ``past_cost`` are what the
+    session used in former runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, past: Usage | None = None, past_cost: float | None = None) -> None:
+        super().__init__()
+        self.past = past or Usage()
+        self.past_cost = past_cost
         self.last: TurnEnded | None = None
         self.reason = StopReason.CONFIGURATION
         self.detail = "no message came over stdin"
-        self.usage = Usage()
-        self.cost: float | None = None
-        self.steps = 0
-        self.seconds = 0.0
         self.structured: Any = None
-        self._changed: dict[str, str] = {}
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, ToolResult):
-            for touch in event.files:
-                if touch.action != "read":
-                    first = self._changed.get(touch.path)
-                    self._changed[touch.path] = "created" if first == "created" else touch.action
-        elif isinstance(event, TurnEnded):
+        super().__call__(event)
+        if isinstance(event, TurnEnded):
             self.last = event
             self.reason, self.detail = event.reason, event.detail
-            self.usage = self.usage + event.usage
-            self.steps += event.steps
-            self.seconds += event.seconds
-            if event.cost is not None:
-                self.cost = (self.cost or 0.0) + event.cost
 
     def result(
         self,
@@ -66,16 +53,13 @@ class Tally:
             "model": model,
             "steps": self.steps,
             "seconds": round(self.seconds, 3),
-            "usage": {
-                "input_tokens": self.usage.input_tokens,
-                "cached_tokens": self.usage.cached_tokens,
-                "output_tokens": self.usage.output_tokens,
-                "total_tokens": self.usage.total_tokens,
-            },
-            "cost": None if self.cost is None else round(self.cost, 6),
+            "usage": usage_fields(self.usage),
+            "cost": rounded(self.cost),
             "currency": ended.currency if ended else None,
-            "changed_files": [
-                {"path": path, "action": action} for path, action in sorted(self._changed.items())
-            ],
+            "turns": [turn.result() for turn in self.turns],
+            "compactions": self.compactions,
+            "session_usage": usage_fields(self.past + self.usage),
+            "session_cost": rounded(added(self.past_cost, self.cost)),
+            "changed_files": self.changed_files(),
             "denials": list(denials),
         }

@@ -8,21 +8,22 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from kimi_cli.agent import Session, StopReason
+from kimi_cli.agent import Session, StopReason, StopTurn
 from kimi_cli.agent.loop import Check
+from kimi_cli.frontends.account import added
 from kimi_cli.frontends.headless.checks import SchemaCheck, VerifyCheck
 from kimi_cli.frontends.headless.operations import operations
 from kimi_cli.frontends.headless.progress import Progress, say
 from kimi_cli.frontends.headless.result import Tally
 from kimi_cli.frontends.headless.writer import Writer
-from kimi_cli.protocol.event import (
-    Event,
-)
-from kimi_cli.protocol.operations import Say
+from kimi_cli.frontends.plain import money, spent, tokens
+from kimi_cli.protocol.event import Event
+from kimi_cli.protocol.operations import Compact, Say
+from kimi_cli.store.errors import StoreError
 from kimi_cli.store.events_file import encode_event
 
 OutputFormat = Literal["text", "json", "stream-json"]
@@ -49,7 +50,7 @@ class Job:
 
 async def run(session: Session, job: Job, exit_code: Callable[[StopReason], int]) -> int:
     """Carry out ``job`` and print its result; returns the exit code. Closes the session."""
-    tally = Tally()
+    tally = Tally(session.past, session.past_cost)
     progress = Progress(session.price.currency if session.price else None)
     lost: list[OSError] = []
     loop = asyncio.get_running_loop()
@@ -70,8 +71,11 @@ async def run(session: Session, job: Job, exit_code: Callable[[StopReason], int]
     beat = asyncio.create_task(progress.beat(job.heartbeat))
     checks, schema = _checks(session, job, progress)
     try:
-        async for message in _messages(session, job, schema):
-            await session.run_turn(message, checks)
+        async for operation in _operations(session, job, schema):
+            if isinstance(operation, Say):
+                await session.run_turn(operation, checks)
+            else:
+                await _compact(session, operation, tally)
             if ending.reason:
                 break
     except asyncio.CancelledError:
@@ -86,7 +90,7 @@ async def run(session: Session, job: Job, exit_code: Callable[[StopReason], int]
     if ending.reason:
         tally.reason, tally.detail = ending.reason, ""
     code = exit_code(tally.reason)
-    _print_result(session, job, tally, code, writer)
+    _print_result(session, job, tally, code, writer, progress)
     patience = ENDING_DRAIN_SECONDS if ending.reason else DRAIN_SECONDS
     # In a thread, so that a second signal still ends the process at once.
     if not await asyncio.to_thread(writer.close, patience) and not lost:
@@ -103,7 +107,23 @@ def line_of(event: Event) -> str:
     return encode_event(event).decode() + "\n"
 
 
-def _print_result(session: Session, job: Job, tally: Tally, code: int, writer: Writer) -> None:
+async def _compact(session: Session, operation: Compact, tally: Tally) -> None:
+    reason, detail = StopReason.DONE, ""
+    try:
+        if await session.compact(operation.focus) is None:
+            say("kimi: there is nothing to compact")
+    except StopTurn as stop:
+        reason, detail = stop.reason, stop.detail
+    except StoreError as error:
+        reason, detail = StopReason.STORE_FAILED, str(error)
+    # The turns say how the run ended; a compaction only where it went wrong, or there was no turn.
+    if reason is not StopReason.DONE or not tally.turns:
+        tally.reason, tally.detail = reason, detail
+
+
+def _print_result(
+    session: Session, job: Job, tally: Tally, code: int, writer: Writer, progress: Progress
+) -> None:
     ended = tally.last
     if tally.reason is not StopReason.DONE:
         say(
@@ -121,8 +141,18 @@ def _print_result(session: Session, job: Job, tally: Tally, code: int, writer: W
             denials=session.denials,
         )
         writer.write(json.dumps(result, ensure_ascii=False) + "\n")
+    if tally.turns or tally.aside:
+        progress.line(*_used(tally, session.price.currency if session.price else None))
     if job.keep_session:
         say(f"kimi -r {session.id}")
+
+
+def _used(tally: Tally, currency: str | None) -> Iterator[str]:
+    yield spent(tally.steps, tally.usage, tally.cost, currency, tally.seconds)
+    if tally.past.total_tokens:
+        cost = money(added(tally.past_cost, tally.cost), currency)
+        whole = tokens(tally.past.total_tokens + tally.usage.total_tokens)
+        yield "session " + ", ".join(filter(None, (whole, cost)))
 
 
 def _checks(
@@ -137,14 +167,20 @@ def _checks(
     return checks, schema
 
 
-async def _messages(session: Session, job: Job, schema: SchemaCheck | None) -> AsyncIterator[Say]:
-    """The messages to run, one a turn; other operations go to the session as they come."""
+async def _operations(
+    session: Session, job: Job, schema: SchemaCheck | None
+) -> AsyncIterator[Say | Compact]:
+    """The messages to run, one a turn, and the compactions between them; other operations go to
+    the session as they come."""
     instruction = f"\n\n{schema.instruction}" if schema else ""
     if job.message is not None:
         yield job.message.model_copy(update={"text": job.message.text + instruction})
         return
-    async for say_operation in operations(session):
-        yield say_operation.model_copy(update={"text": say_operation.text + instruction})
+    async for operation in operations(session):
+        if isinstance(operation, Say):
+            yield operation.model_copy(update={"text": operation.text + instruction})
+        else:
+            yield operation
 
 
 class _Ending:

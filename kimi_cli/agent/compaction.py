@@ -1,0 +1,202 @@
+"""What a compaction keeps and how it is written down. Pure: the note and the files are given.
+
+The model's goodwill has a part only in the note. The user's messages, the todo list and the files
+are kept by this code, and ``Pinned.musts`` is what must be found again in the next request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from kimi_cli.agent.clip import shorten
+from kimi_cli.agent.conversation import Source
+from kimi_cli.agent.facts import Facts, Said
+from kimi_cli.agent.window import Shares
+from kimi_cli.prompts import load
+from kimi_cli.protocol.events import Kept
+from kimi_cli.protocol.messages import ContentPart, MediaPart, TextPart
+
+BYTES_A_TOKEN = 3
+LEAST_BYTES = 400
+MARKS = {"done": "x", "in_progress": ">"}
+BOUNDARIES = ("user", "steer", "assistant")
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Where a conversation is cut: messages from ``index`` on stay as they are, events up to
+    ``upto`` go; ``kept`` and ``dropped`` count the steps."""
+
+    index: int
+    upto: int
+    kept: int
+    dropped: int
+
+
+def cut(sources: Sequence[Source], sizes: Sequence[int], budget: int, last: int) -> Cut:
+    """The cut that leaves at most ``budget`` tokens of newest steps. ``last`` is the number of the
+    last event. It is never between a call and its result, and a step that runs is never cut off,
+    however long it is."""
+    head = _head(sources)
+    chosen = len(sources)
+    room = budget
+    for index in range(len(sources) - 1, head - 1, -1):
+        room -= sizes[index]
+        if room < 0:
+            break
+        if sources[index].kind in BOUNDARIES:
+            chosen = index
+    if chosen == len(sources):
+        chosen = _running(sources, head)
+    upto = sources[chosen].seq - 1 if chosen < len(sources) else last
+    steps = [index for index, source in enumerate(sources) if source.kind == "assistant"]
+    kept = sum(index >= chosen for index in steps)
+    return Cut(chosen, upto, kept, len(steps) - kept)
+
+
+def _head(sources: Sequence[Source]) -> int:
+    """How many messages stand before the conversation proper."""
+    for index, source in enumerate(sources):
+        if source.kind not in ("system", "instructions", "pinned"):
+            return index
+    return len(sources)
+
+
+def _running(sources: Sequence[Source], head: int) -> int:
+    """Where the step that runs begins; the end when none does."""
+    if not sources or sources[-1].kind in ("user", "assistant"):
+        return len(sources)
+    for index in range(len(sources) - 1, head - 1, -1):
+        if sources[index].kind == "assistant":
+            return index
+    return len(sources)
+
+
+@dataclass(slots=True)
+class Pinned:
+    """The one message that stands for what was dropped. ``musts`` are texts that it has to hold,
+    ``note`` is the note as it stands in it."""
+
+    parts: list[ContentPart] = field(default_factory=list)
+    musts: list[str] = field(default_factory=list)
+    kept: Kept = field(default_factory=Kept)
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pins:
+    """Writes that message. ``size`` counts the tokens of a text, ``show`` gives a path as people
+    see it, ``spill`` keeps a text in a file with a name that starts so, and returns its path."""
+
+    size: Callable[[str], int]
+    show: Callable[[str], str]
+    spill: Callable[[str, str], str]
+
+    def write(
+        self, facts: Facts, where: Cut, shares: Shares, note: str, *, mechanical: bool
+    ) -> Pinned:
+        """The message for a cut. ``shares`` bound its sections."""
+        pinned = Pinned(note=self._clipped(note, shares.note))
+        spilled: list[str] = []
+        author = "made by the program of its records" if mechanical else "your own"
+        rest = (
+            "Your newest steps follow as they were: go on from there."
+            if where.kept
+            else "Go on with the work where it stood."
+        )
+        intro = load("compacted").format(author=author, rest=rest)
+        said = [message for message in facts.said if message.seq <= where.upto]
+        words, media, clipped = self._said(said, shares, pinned.musts, spilled)
+        todos = [f"- [{MARKS.get(todo.status, ' ')}] {todo.text}" for todo in facts.todos]
+        pinned.musts += todos
+        sections = [
+            intro,
+            _section("The user's messages, oldest first", words),
+            _section("The note", pinned.note),
+            _section("The todo list", "\n".join(todos)),
+            *self._files(facts, shares.files, pinned.musts, spilled),
+        ]
+        pinned.parts = [TextPart(text="\n\n".join(filter(None, sections))), *media]
+        pinned.kept = Kept(
+            user_messages=len(said),
+            clipped_messages=clipped,
+            todos=len(todos),
+            files_changed=len(facts.changed),
+            files_read=len(facts.read),
+            recent_steps=where.kept,
+            dropped_steps=where.dropped,
+            spilled=spilled,
+        )
+        return pinned
+
+    def _said(
+        self, said: Sequence[Said], shares: Shares, musts: list[str], spilled: list[str]
+    ) -> tuple[str, list[MediaPart], int]:
+        """The first message and as many of the newest as there is room for; the media of the
+        newest few, and how many messages were clipped."""
+        room = shares.said
+        clipped = 0
+        blocks: dict[int, str] = {}
+        for index in dict.fromkeys((0, *range(len(said) - 1, 0, -1))) if said else ():
+            text = said[index].text
+            size = self.size(text)
+            clip = size > shares.message and size > room // 2
+            least = min(size, shares.message) if clip else size
+            if least > room and index not in (0, len(said) - 1):
+                break
+            if clip:
+                path = self.spill("message", text)
+                spilled.append(path)
+                text = shorten(text, max(min(shares.message, room) * BYTES_A_TOKEN, LEAST_BYTES))
+                text += f"\n[the whole of this message is in {path}]"
+                size = self.size(text)
+                clipped += 1
+            room -= size
+            blocks[index] = text
+        musts += blocks.values()
+        lines = []
+        for index, message in enumerate(said):
+            if index in blocks:
+                how = " (while you worked)" if message.steer else ""
+                lines.append(f"## Message {index + 1}{how}\n{blocks[index]}")
+            elif index == 1:
+                gap = [other.text for at, other in enumerate(said) if at not in blocks]
+                lines.append(self._left_out(gap, spilled))
+        media = [part for message in said[-3:] for part in message.media]
+        return "\n\n".join(lines), media, clipped
+
+    def _left_out(self, texts: Sequence[str], spilled: list[str]) -> str:
+        path = self.spill("messages", "\n\n---\n\n".join(texts))
+        spilled.append(path)
+        return f"[{len(texts)} older messages of the user are in {path}]"
+
+    def _files(self, facts: Facts, share: int, musts: list[str], spilled: list[str]) -> list[str]:
+        sections = []
+        room = share
+        changed = [f"{self.show(path)} ({how})" for path, how in facts.changed.items()]
+        read = [self.show(path) for path in facts.read]
+        for title, name, lines in (
+            ("Files changed so far", "changed-files", changed),
+            ("Files only read so far", "read-files", read),
+        ):
+            shown: list[str] = []
+            for line in reversed(lines):
+                room -= self.size(line) + 1
+                if room < 0:
+                    break
+                shown.insert(0, line)
+            musts += shown
+            if len(shown) < len(lines):
+                path = self.spill(name, "\n".join(lines))
+                spilled.append(path)
+                shown.insert(0, f"[the whole list, {len(lines)} files, is in {path}; the newest:]")
+            sections.append(_section(title, "\n".join(shown)))
+        return sections
+
+    def _clipped(self, note: str, share: int) -> str:
+        return note if self.size(note) <= share else shorten(note, share * BYTES_A_TOKEN)
+
+
+def _section(title: str, text: str) -> str:
+    return f"# {title}\n{text}" if text else ""

@@ -1,0 +1,295 @@
+"""Makes room in the context: asks the model for a hand-off note, keeps the facts, cuts the rest."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kimi_cli.agent.budget import Budget, cost_of
+from kimi_cli.agent.compaction import Cut, Pinned, Pins, cut
+from kimi_cli.agent.digest import digest
+from kimi_cli.agent.note import Note, NoteWriter
+from kimi_cli.agent.projection import Projection
+from kimi_cli.agent.record import Record
+from kimi_cli.agent.window import Shares, answer_room, shares, trigger
+from kimi_cli.model.catalogue import Price
+from kimi_cli.protocol.events import Compaction, CompactionReason, Notice, Shrink
+from kimi_cli.protocol.live import CompactionStarted
+from kimi_cli.protocol.messages import Usage
+from kimi_cli.protocol.provider import ErrorClass, ModelError, Provider
+from kimi_cli.protocol.tools import ToolSchema
+from kimi_cli.protocol.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+Book = Callable[[Usage], None]
+"""Books what a request for a note used."""
+
+MAX_REFUSALS = 5
+GUESSED_SHARE = 0.8
+SQUEEZE = 0.6
+HOPELESS = frozenset(
+    {ErrorClass.AUTH, ErrorClass.PERMISSION, ErrorClass.QUOTA, ErrorClass.MODEL_MISSING}
+)
+RESULT_LIMITS = (8_000, 2_000, 500)
+"""Bytes that a tool's result is cut to, one after the other until the context fits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The user's: whether to compact unasked, at which share of the window, and how many tokens of
+    the newest steps stay."""
+
+    auto: bool = True
+    share: float = 0.85
+    recent: int = 20_000
+
+
+class NoteRefused(Exception):
+    """The endpoint answers no request of ours; ``error`` says why."""
+
+    def __init__(self, error: ModelError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+class Compactor:
+    """``window`` is the context window in tokens as far as it is known by now, 0: no limit."""
+
+    def __init__(
+        self,
+        record: Record,
+        provider: Provider,
+        workspace: Workspace,
+        budget: Budget,
+        price: Price | None,
+        tools: Sequence[ToolSchema],
+        rules: Rules,
+    ) -> None:
+        self.window = provider.window
+        self._record = record
+        self._provider = provider
+        self._workspace = workspace
+        self._budget = budget
+        self._price = price
+        self._rules = rules
+        self._notes = NoteWriter(record, provider, tools)
+        self._asked: str | None = None
+        self._floor = 0
+        self._refusals = 0
+
+    def ask(self, focus: str) -> None:
+        """Compact before the next request."""
+        self._asked = focus
+
+    def cap(self) -> int | None:
+        """The most tokens that the next answer may have; None where the provider's own cap fits."""
+        cap = self._provider.output_cap
+        if not self.window or cap is None:
+            return None
+        room = answer_room(self.window, self._record.meter.total)
+        return room if room < cap else None
+
+    async def make_room(self, book: Book) -> None:
+        """To be called before each request: compacts when the window is nearly full, or when it
+        was asked for. Raises StoreError."""
+        if await self.if_asked(book):
+            return
+        if self._rules.auto and self.window and await self._full():
+            await self.compact("window", book)
+            self._fit()
+
+    async def if_asked(self, book: Book) -> bool:
+        """Compact if somebody asked for it since the last time; whether that was so."""
+        if self._asked is None:
+            return False
+        focus, self._asked = self._asked, None
+        await self.compact("manual", book, focus)
+        return True
+
+    async def after_refusal(self, error: ModelError, book: Book) -> bool:
+        """The server refused the request as too long: make the next one smaller. False when there
+        is nothing left to try. Raises StoreError."""
+        self._refusals += 1
+        if not self._rules.auto or self._refusals > MAX_REFUSALS:
+            return False
+        lower = self._learn(error)
+        if self._refusals == 1:
+            if lower and self._record.meter.total <= self._limit():
+                # Only the room asked for the answer was too large: see ``cap``.
+                return True
+            where = self._cut(self._shares(1.0))
+            if self._shrink(where.upto):
+                return True
+        squeeze = SQUEEZE ** (self._refusals - 1)
+        await self.compact("server", book, ask=False, squeeze=squeeze)
+        self._fit()
+        return True
+
+    def accepted(self) -> None:
+        """The server took the last request."""
+        self._refusals = 0
+
+    async def compact(
+        self,
+        reason: CompactionReason,
+        book: Book,
+        focus: str = "",
+        *,
+        ask: bool = True,
+        squeeze: float = 1.0,
+    ) -> Compaction | None:
+        """Compact now; None when there is nothing that could go. ``ask`` the model for a note,
+        else make it of the record; ``squeeze`` below 1 keeps less. Raises StoreError, and
+        NoteRefused when it was asked for by hand and the endpoint will not have us."""
+        record = self._record
+        before = record.meter.total
+        share = self._shares(squeeze)
+        where = self._cut(share)
+        if not record.projection.spoken(where.upto):
+            return None
+        begun = time.monotonic()
+        record.show(CompactionStarted(reason=reason, tokens=before, window=self.window))
+        note = Note(failure="the server refused the request as too long")
+        if ask:
+            note = await self._note(focus, share.note, book)
+            if reason == "manual" and note.error and note.error.kind in HOPELESS:
+                raise NoteRefused(note.error)
+        spare = Note(failure="it left no room for what is kept")
+        for attempt in (note, spare) if note.text else (note,):
+            event, pinned = self._event(attempt, where, share)
+            trial = record.projection.with_event(event)
+            # What the code keeps must be there, whatever became of it on the way to the wire.
+            missing = missing_in(trial, pinned.musts)
+            if not missing:
+                break
+            log.error("a compaction lost %d facts: %s", len(missing), missing[0][:200])
+        else:
+            record.add(Notice(level="warning", text="the context could not be compacted safely"))
+            return None
+        event.reason, event.focus = reason, focus
+        event.tokens_before, event.window = before, self.window
+        event.tokens_after = record.total_of(trial)
+        event.usage = note.usage if note.usage.total_tokens else None
+        event.cost = cost_of(self._price, note.usage) if self._price and event.usage else None
+        event.seconds = round(time.monotonic() - begun, 3)
+        record.add(event)
+        self._floor = record.meter.total
+        return event
+
+    async def _full(self) -> bool:
+        meter = self._record.meter
+        limit = self._limit()
+        if meter.total <= limit:
+            return False
+        # What is left after a compaction may be large in itself: compact again only when there is
+        # something new, or no room at all.
+        return meter.total - self._floor > self.window // 20 or meter.total > self.window * 0.95
+
+    def _limit(self) -> int:
+        return trigger(self.window, self._rules.share)
+
+    def _shares(self, squeeze: float) -> Shares:
+        record = self._record
+        window = self.window or record.meter.total * 2
+        return shares(window, record.fixed(), self._rules.recent, squeeze)
+
+    def _cut(self, share: Shares) -> Cut:
+        record = self._record
+        sizes = [record.size(message) for message in record.messages]
+        return cut(record.projection.sources, sizes, share.recent, record.at.seq)
+
+    async def _note(self, focus: str, share: int, book: Book) -> Note:
+        ahead = self._record.ahead()
+        cost = cost_of(self._price, ahead) if self._price else 0.0
+        if self._budget.exceeded(ahead.input_tokens, cost):
+            return Note(failure="the budget has no room for the request")
+        return await self._notes.write(focus, share, self.window, book)
+
+    def _event(self, note: Note, where: Cut, share: Shares) -> tuple[Compaction, Pinned]:
+        record = self._record
+        former = record.projection.compaction
+        text = note.text or digest(
+            record.projection.spoken(where.upto), former.note if former else "", share.note * 3
+        )
+        files = self._workspace.files
+        pins = Pins(record.size, lambda path: files.show(Path(path)), self._spill)
+        pinned = pins.write(record.facts, where, share, text, mechanical=not note.text)
+        event = Compaction(
+            upto=where.upto,
+            note=pinned.note,
+            pinned=pinned.parts,
+            mechanical=not note.text,
+            failure=note.failure,
+            kept=pinned.kept,
+        )
+        return event, pinned
+
+    def _spill(self, name: str, text: str) -> str:
+        try:
+            return str(self._workspace.spill(name, text.encode("utf-8", "surrogatepass")))
+        except OSError as error:
+            return f"no file: it could not be kept ({error.strerror or error})"
+
+    def _learn(self, error: ModelError) -> bool:
+        """Take in what a refusal says of the window; whether that is less than was known."""
+        total = self._record.meter.total
+        known = self.window
+        if error.window and (not known or error.window < known) and self._refusals == 1:
+            self.window = error.window
+            return True
+        if error.window and error.window == known:
+            # It is the size that was underestimated.
+            self._record.meter.at_least(known)
+            return False
+        self.window = int(min(known or total, total) * GUESSED_SHARE)
+        return False
+
+    def _fit(self) -> None:
+        """After a compaction: cut tool results of the steps that were kept where they are still
+        too much."""
+        if self.window and self._record.meter.total > self._limit():
+            self._shrink(self._record.at.seq)
+
+    def _shrink(self, upto: int) -> bool:
+        """Cut the results up to ``upto`` as far as needed; whether the context fits then."""
+        record = self._record
+        before = record.meter.total
+        for limit in RESULT_LIMITS:
+            event = Shrink(upto=upto, limit=limit, tokens_before=before, window=self.window)
+            event.tokens_after = record.total_of(record.projection.with_event(event))
+            if event.tokens_after <= self._limit():
+                break
+        if event.tokens_after < before:
+            record.add(event)
+            self._floor = record.meter.total
+        return event.tokens_after <= self._limit()
+
+
+def missing_in(projection: Projection, musts: Sequence[str]) -> list[str]:
+    """Those of ``musts`` that no message of the projection holds word for word."""
+    texts: list[str] = []
+    for message in projection.messages:
+        _strings(json.loads(b"[" + message + b"]"), texts)
+    whole = "\0".join(texts)
+    return [must for must in musts if _plain(must) not in whole]
+
+
+def _strings(value: object, into: list[str]) -> None:
+    if isinstance(value, str):
+        into.append(value)
+    elif isinstance(value, list):
+        for inner in value:
+            _strings(inner, into)
+    elif isinstance(value, dict):
+        for inner in value.values():
+            _strings(inner, into)
+
+
+def _plain(text: str) -> str:
+    """The text as it can be sent: see ``model.codec.dumps``."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -1,0 +1,87 @@
+"""What a session is opened from, and what opening it gives."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from kimi_cli.agent.session import Session
+from kimi_cli.protocol.event import Event
+from kimi_cli.protocol.provider import Provider
+from kimi_cli.protocol.stops import StopReason
+from kimi_cli.settings import Settings, kimi_home
+from kimi_cli.workspace.launch import Helper
+
+
+class SetupError(Exception):
+    """A session can't be opened as asked; ``reason`` gives the exit code, the message is for
+    people."""
+
+    def __init__(self, message: str, reason: StopReason = StopReason.CONFIGURATION) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a session is made of; only ``from_env`` takes anything from the process's own state.
+
+    ``flags`` are settings by dotted key and win over every other source. ``cwd`` None is the
+    process's working directory, or that of a resumed session. ``media`` are the kinds that the
+    model has to take. ``provider`` stands in for the endpoint of the settings. ``on_ask`` "wait"
+    leaves questions to the front end.
+    """
+
+    env: Mapping[str, str]
+    home: Path
+    flags: Mapping[str, object] = field(default_factory=dict)
+    cwd: Path | None = None
+    add_dirs: Sequence[Path] = ()
+    yolo: bool = False
+    on_ask: Literal["deny", "fail", "wait"] | None = None
+    system_prompt: str | None = None
+    keep: bool = True
+    resume: str | None = None
+    continue_last: bool = False
+    media: frozenset[str] = frozenset()
+    provider: Provider | None = None
+    helper: Helper | None = None
+
+    @classmethod
+    def from_env(
+        cls,
+        *,
+        cwd: Path | str | None = None,
+        flags: Mapping[str, object] | None = None,
+        yolo: bool = False,
+        keep: bool = True,
+    ) -> Setup:
+        """The setup of the command line in this process: its environment and KIMI_HOME, taken
+        now. Use ``dataclasses.replace`` for the other fields."""
+        env = dict(os.environ)
+        return cls(
+            env=env,
+            home=kimi_home(env),
+            flags=flags or {},
+            cwd=Path(cwd) if cwd else None,
+            yolo=yolo,
+            keep=keep,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A session ready to run. ``secrets`` must never be written anywhere; ``warnings`` are for
+    the user; ``kept``: the session is stored; ``media``: the kinds the model takes; ``events``:
+    what was recorded to open it, before anybody could listen."""
+
+    session: Session
+    settings: Settings
+    warnings: Sequence[str]
+    secrets: Sequence[str]
+    kept: bool
+    media: frozenset[str]
+    events: Sequence[Event] = ()

@@ -1,0 +1,48 @@
+"""How the context window is shared out. Everything is in tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ANSWER_ROOM = 16_384
+"""What a model that thinks needs for one answer (platform.moonshot.ai: at least 16,000)."""
+INSTRUCTION_ROOM = 2_048
+LEAST_ANSWER = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """What each part of a compacted context may take. ``said`` is for all messages of the user,
+    ``message`` for one of them, ``files`` for the lists of files, ``recent`` for the newest steps.
+    """
+
+    said: int
+    message: int
+    note: int
+    files: int
+    recent: int
+
+
+def trigger(window: int, share: float) -> int:
+    """The size at which a context is compacted: ``share`` of the window, and before an answer and
+    the request for the note would have too little room. A small window keeps a third free."""
+    reserve = min(ANSWER_ROOM + INSTRUCTION_ROOM, window // 3)
+    return min(int(window * share), window - reserve)
+
+
+def shares(window: int, fixed: int, recent: int, squeeze: float = 1.0) -> Shares:
+    """The shares in a window of which ``fixed`` (the prompt, tools, instructions) is taken anyway.
+    ``recent`` is the most for the newest steps; ``squeeze`` below 1 makes all of it smaller."""
+    free = max(int((window - fixed) * squeeze), 0)
+    return Shares(
+        said=free // 8,
+        message=free // 16,
+        note=min(free // 8, 8_000),
+        files=free // 16,
+        recent=min(recent, free // 4),
+    )
+
+
+def answer_room(window: int, used: int) -> int:
+    """What is left for an answer; ``used`` is an estimate and gets some room for its error."""
+    return max(window - used - used // 50 - LEAST_ANSWER, LEAST_ANSWER)
