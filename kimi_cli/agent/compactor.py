@@ -20,7 +20,7 @@ from kimi_cli.model.catalogue import Price
 from kimi_cli.protocol.events import Compaction, CompactionReason, Notice, Shrink
 from kimi_cli.protocol.live import CompactionStarted
 from kimi_cli.protocol.messages import Usage
-from kimi_cli.protocol.provider import ErrorClass, ModelError, Provider
+from kimi_cli.protocol.provider import ErrorClass, ModelError, ModelRequest, Provider
 from kimi_cli.protocol.tools import ToolSchema
 from kimi_cli.protocol.workspace import Workspace
 
@@ -31,6 +31,7 @@ Book = Callable[[Usage], None]
 
 MAX_REFUSALS = 5
 GUESSED_SHARE = 0.8
+NEAR = 0.6
 SQUEEZE = 0.6
 HOPELESS = frozenset(
     {ErrorClass.AUTH, ErrorClass.PERMISSION, ErrorClass.QUOTA, ErrorClass.MODEL_MISSING}
@@ -77,6 +78,7 @@ class Compactor:
         self._budget = budget
         self._price = price
         self._rules = rules
+        self._tools = tools
         self._notes = NoteWriter(record, provider, tools)
         self._asked: str | None = None
         self._floor = 0
@@ -184,6 +186,11 @@ class Compactor:
     async def _full(self) -> bool:
         meter = self._record.meter
         limit = self._limit()
+        if meter.new > meter.total // 3 and limit * NEAR < meter.total < self.window:
+            # Much of it is only estimated, and it matters: the server knows.
+            request = ModelRequest(self._record.messages, self._tools)
+            if exact := await self._provider.count(request):
+                meter.correct(exact)
         if meter.total <= limit:
             return False
         # What is left after a compaction may be large in itself: compact again only when there is

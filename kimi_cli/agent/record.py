@@ -16,11 +16,14 @@ from kimi_cli.protocol.event import (
 )
 from kimi_cli.protocol.events import AssistantMessage, Compaction, Repair, Shrink
 from kimi_cli.protocol.messages import Usage
-from kimi_cli.protocol.provider import Encoder
+from kimi_cli.protocol.provider import Provider
 from kimi_cli.store.errors import StoreError
 from kimi_cli.store.log import Log
 
 log = logging.getLogger(__name__)
+
+WEIGHED = 50
+"""Answers of a stored session that the estimate learns from."""
 
 
 @dataclass(slots=True)
@@ -39,11 +42,11 @@ class Record:
     what must never be lost. ``tools`` are texts that go out with each request.
     """
 
-    def __init__(self, store: Log, encoders: Callable[[], Encoder], tools: Sequence[str]) -> None:
+    def __init__(self, store: Log, provider: Provider, tools: Sequence[str]) -> None:
         self.at = Position()
-        self.meter = TokenMeter()
+        self.meter = TokenMeter(lambda: provider.counter)
         self.facts = Facts()
-        self.projection = Projection(encoders)
+        self.projection = Projection(provider.encoder)
         self._store = store
         self._tools = tools
         self._listeners: list[Callable[[Event], None]] = []
@@ -77,15 +80,20 @@ class Record:
 
     def restore(self, events: Sequence[Event]) -> None:
         """Take in a stored history: nothing is stored again or published."""
-        taken = self.projection.load(events)
-        if taken:
-            self._measure_again()
-        for index, event in enumerate(events):
+        for event in events:
             self.facts.note(event)
-            if index >= taken:
-                self._project(event)
-                if isinstance(event, AssistantMessage) and event.usage:
-                    self.meter.measure(event.usage)
+        rest = events[self.projection.load(events) :]
+        measured = [i for i, e in enumerate(rest) if isinstance(e, AssistantMessage) and e.usage]
+        # What a measured answer covers need not be weighed. The newest part is nevertheless, for
+        # how far off the estimate is.
+        covered = measured[-WEIGHED] if len(measured) > WEIGHED else -1
+        for event in rest[: covered + 1]:
+            self.projection.feed(event)
+        self._measure_again(rest[covered] if covered >= 0 else None)
+        for event in rest[covered + 1 :]:
+            self._project(event)
+            if isinstance(event, AssistantMessage) and event.usage:
+                self.meter.measure(event.usage)
         self.at.turn = max((event.turn for event in events), default=0)
         self.at.seq = max((event.seq for event in events), default=0)
 
@@ -124,9 +132,12 @@ class Record:
                 self.meter.add(message)
         return mended
 
-    def _measure_again(self) -> None:
-        """Another conversation: nothing of it was measured yet."""
+    def _measure_again(self, answer: Event | None = None) -> None:
+        """Another conversation: nothing of it was measured yet, but by its last ``answer``."""
         self.meter.reset()
+        if isinstance(answer, AssistantMessage) and answer.usage:
+            self.meter.start_at(answer.usage)
+            return
         for tool in self._tools:
             self.meter.add(tool)
         for message in self.projection.messages:

@@ -80,7 +80,7 @@ class Session:
         """What was refused in this run, for the result: tool, summary and reason."""
         self._log = log
         self._tools = tools
-        self._record = Record(log, provider.encoder, [_words(tool) for tool in tools])
+        self._record = Record(log, provider, [_words(tool) for tool in tools])
         self._record.subscribe(self._note)
         self._compactor = Compactor(
             self._record, provider, workspace, budget, price, tools, context

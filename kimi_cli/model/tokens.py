@@ -105,7 +105,7 @@ class TokenMeter:
     def __init__(self, counter: Callable[[], Counter | None] = lambda: None) -> None:
         self._counter = counter
         self._factor = 1.0
-        self._measured = 0
+        self._measured = self._unseen = 0
         # Both in the estimate's own tokens: times the factor they are the model's.
         self._guessed = 0.0
         self._pending = 0.0
@@ -133,7 +133,13 @@ class TokenMeter:
         if self.total and self.total < tokens:
             self._factor = min(self._factor * tokens / self.total, _HIGHEST)
             self._pending = max(self._pending, tokens / self._factor)
-            self._measured = 0
+            self._measured = self._unseen = 0
+
+    def correct(self, tokens: int) -> None:
+        """The server's own count of everything added so far."""
+        if self._pending and tokens > self._measured:
+            ratio = (tokens - self._measured) / self._pending
+            self._factor = min(max(ratio, _LOWEST), _HIGHEST)
 
     def measure(self, usage: Usage) -> None:
         """A request with everything added so far was answered with this usage; its answer is
@@ -141,16 +147,22 @@ class TokenMeter:
         if not usage.input_tokens:
             return
         guessed = self._guessed + self._pending
-        if guessed:
-            ratio = usage.input_tokens / guessed
+        seen = usage.input_tokens - self._unseen
+        if guessed and seen > 0:
+            ratio = seen / guessed
             self._factor = min(max(ratio, _LOWEST), _HIGHEST)
         self._guessed = guessed + usage.output_tokens / self._factor
         self._pending = 0
         self._measured = usage.total_tokens
 
+    def start_at(self, usage: Usage) -> None:
+        """All of the conversation so far, none of which was added, was measured as this."""
+        self.reset()
+        self._measured = self._unseen = usage.total_tokens
+
     def reset(self) -> None:
         """Another conversation (after a compaction or a rewind); what was learned stays."""
-        self._measured = 0
+        self._measured = self._unseen = 0
         self._guessed = self._pending = 0.0
 
     def _weight(self, text: str | bytes) -> float:

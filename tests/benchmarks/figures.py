@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,49 @@ def steps300(place: Place) -> Iterator[Row]:
 def steps1000(place: Place) -> Iterator[Row]:
     """1,000 shell steps."""
     yield from _steps(place, 1000)
+
+
+def compacted1000(place: Place) -> Iterator[Row]:
+    """1,000 shell steps in a window that has to be compacted again and again."""
+    steps = 1000
+    with Server(place.folder, "--script", "shell-steps", "--steps", str(steps)) as server:
+        place.window(32_768)
+        run = place.ask(
+            server.base_url,
+            *("--yolo", "--dialect", "moonshot", "--max-steps", str(2 * steps)),
+            watch=True,
+        )
+    place.window(None)
+    sizes = [chat["body_bytes"] for chat in server.chats]
+    compactions = sum(after < before / 2 for before, after in pairwise(sizes))
+    waits = overheads(server.chats)
+    at = [statistics.median(waits[n - 20 : n]) for n in (20, 300, 1000)]
+    yield Row("1,000 steps in a 32k window: compactions", str(compactions))
+    yield Row(
+        "  a step at 20, 300, 1,000",
+        f"{at[0]:.1f}, {at[1]:.1f}, {at[2]:.1f} ms: x {max(at[1:]) / at[0]:.2f}",
+        "x 1.20",
+    )
+    yield Row("  memory: largest process", f"{run.peak / 1000:.1f} MB", "110 MB")
+
+
+def resume(place: Place) -> Iterator[Row]:
+    """A session of 10,000 events is gone on with."""
+    with Server(place.folder, "--script", "shell-steps", "--steps", "2") as server:
+        place.window(2_000_000)
+        place.ask(server.base_url, "--yolo", "--dialect", "moonshot")
+        stored = place.grow(10_000)
+        options = ("--dialect", "moonshot", "-r", stored.parent.name)
+        whole = stored.read_bytes()
+        runs = []
+        for _ in range(6):
+            stored.write_bytes(whole)
+            runs.append(place.ask(server.base_url, *options))
+    place.window(None)
+    chats = server.chats[-len(runs) :]
+    waits = [(c["arrived_ns"] - r.begun) / 1e9 for c, r in zip(chats, runs, strict=True)]
+    yield Row("resume of 10,000 events: first request", _ms(waits[1:]), "1000 ms")
+    yield Row("  its size", f"{chats[-1]['body_bytes'] / 1e6:.1f} MB")
 
 
 def request(place: Place) -> Iterator[Row]:
@@ -196,6 +240,8 @@ FIGURES: Mapping[str, Figure] = {
     "start": start,
     "steps300": steps300,
     "steps1000": steps1000,
+    "compacted1000": compacted1000,
+    "resume": resume,
     "request": request,
     "output": output,
 }

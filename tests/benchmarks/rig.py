@@ -18,6 +18,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 KEY = "sk-test-key"
+MODEL = "kimi-k2.5"
 _CHAT = "/v1/chat/completions"
 _HANGING = 900.0
 
@@ -125,10 +126,38 @@ class Place:
             raise RuntimeError(f"kimi ended with {run.code}: {run.errors[-500:]}")
         return run
 
+    @property
+    def home(self) -> Path:
+        return self.folder / "kimi"
+
+    def window(self, tokens: int | None) -> None:
+        """Give the default model a context window of its own; None: its usual one."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        table = f'[models."{MODEL}"]\ncontext = {tokens}\n' if tokens else ""
+        (self.home / "config.toml").write_text(table)
+
+    def grow(self, events: int) -> Path:
+        """Make the newest session's file longer, to so many events: its first step again and
+        again, each with an id and numbers of its own."""
+        found = (self.home / "sessions").glob("*/*/events.jsonl")
+        path = max(found, key=lambda path: path.stat().st_mtime_ns)
+        lines = path.read_bytes().splitlines()
+        steps = [line for line in lines if b'"functions.shell:0"' in line]
+        start = lines.index(steps[0])
+        grown = lines[:start]
+        while len(grown) < events:
+            own = b'"functions.shell:%d"' % len(grown)
+            for line in steps:
+                document = json.loads(line.replace(b'"functions.shell:0"', own))
+                document |= {"seq": len(grown) + 1, "parent": len(grown)}
+                grown.append(json.dumps(document, separators=(",", ":")).encode())
+        path.write_bytes(b"\n".join(grown) + b"\n")
+        return path
+
     def _environment(self, base_url: str) -> Mapping[str, str]:
         kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
         given = {"KIMI_API_KEY": KEY, "KIMI_BASE_URL": base_url} if base_url else {}
-        return kept | given | {"HOME": str(self.folder), "KIMI_HOME": str(self.folder / "kimi")}
+        return kept | given | {"HOME": str(self.folder), "KIMI_HOME": str(self.home)}
 
 
 class _Memory:
@@ -197,4 +226,4 @@ def extends(chats: Sequence[Mapping[str, Any]]) -> float:
     """The share of bytes of all requests, up to the end of their messages, that the next one
     begins with."""
     sizes = [(one["conversation_bytes"], after["shared_prefix"]) for one, after in pairwise(chats)]
-    return sum(min(size, same) for size, same in sizes) / sum(size for size, _ in sizes)
+    return float(sum(map(min, sizes)) / sum(size for size, _ in sizes))

@@ -161,6 +161,7 @@ def test_what_checks_said_is_said_again(kimi: Kimi, serve: Serve, pristine: Path
     assert run.out.splitlines()[-1].startswith("2 of 2")
 
 
+@pytest.mark.skipif(not shutil.which("flock"), reason="there is no flock")
 def test_several_turns_of_several_processes(kimi: Kimi, serve: Serve, pristine: Path) -> None:
     """Turns follow each other; a command in the background ends with its process."""
     locked = "flock calc.py sleep 100"

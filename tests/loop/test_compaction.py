@@ -317,3 +317,13 @@ async def test_a_compaction_by_hand_says_that_the_key_is_refused(stage: StageMak
             await s.session.compact()
         assert stopped.value.reason is StopReason.AUTHENTICATION
         assert s.of(Compaction) == []
+
+
+async def test_where_it_matters_the_server_is_asked_for_its_count(stage: StageMaker) -> None:
+    """A long message that nobody measured yet, near the limit; a short one is only estimated."""
+    path = "/v1/tokenizers/estimate-token-count"
+    async with stage([text("short"), text("long")], flags=small(12_000)) as s:
+        await s.session.run_turn("short")
+        assert [r.path for r in s.server.other_requests].count(path) == 0
+        await s.session.run_turn("The words of a long message. " * 900)
+        assert [r.path for r in s.server.other_requests].count(path) == 1

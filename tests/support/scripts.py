@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.support.recorded import Recorded, next_call_index
 from tests.support.replies import Reply, text, tool_calls
+from tests.support.worker import NOTE, asks_for_note
 
 AnyScript = Callable[[int, Recorded], Reply]
 _WORD = "considering "
@@ -24,10 +25,13 @@ def shell_steps(
     arguments: str = '{"command": "echo step-STEP"}',
 ) -> AnyScript:
     """Call K of a conversation is `tool` with STEP in `arguments` replaced by K; after `steps`
-    calls the answer is a text. Which call comes next is read off the request's tool results."""
+    calls the answer is a text. Which call comes next is read off the request's tool results. Asked
+    for a hand-off note it gives one."""
     json.loads(arguments)
 
     def reply(index: int, request: Recorded) -> Reply:
+        if asks_for_note(request):
+            return text(NOTE)
         step = next_call_index(request.raw)
         if step >= steps:
             return text(f"Done after {steps} steps.", **_thinking(fragments))

@@ -17,7 +17,7 @@ from kimi_cli.agent import Setup, open_session
 from kimi_cli.agent.replay.check import Checked, Outcome, check, plan
 from kimi_cli.agent.replay.recording import open_recording
 from kimi_cli.agent.replay.scratch import ScratchError, scratch_copy
-from kimi_cli.protocol.events import Compaction
+from kimi_cli.protocol.events import Compaction, SessionResumed
 from kimi_cli.protocol.messages import TextPart, Usage
 from kimi_cli.store.errors import SessionError
 from kimi_cli.store.events_file import encode_event, read_events
@@ -166,6 +166,7 @@ def test_a_background_command_that_fails_now_is_a_difference(rig: Rig, pristine:
     assert not rig.check(session, pristine).as_recorded
 
 
+@pytest.mark.skipif(not shutil.which("flock"), reason="there is no flock")
 def test_a_former_process_took_its_background_commands_along(rig: Rig, pristine: Path) -> None:
     lock = shell("flock calc.py sleep 60", background=True)
     folder = rig.record([tool_calls([lock]), text("one")])
@@ -348,10 +349,12 @@ def test_recordings_that_can_t_be_run_say_why(rig: Rig) -> None:
     outcome = rig.check(session, rig.work)
     assert outcome.as_recorded and outcome.total == 0
     lines = (session / "events.jsonl").read_text().splitlines(keepends=True)
+    moved = encode_event(SessionResumed(program="kimi", cwd="/moved")).decode()
     cases: list[tuple[list[Any], str]] = [
         (lines[1:], "has no beginning"),
         ([json.dumps({**json.loads(lines[0]), "cwd": "/"}) + "\n"], "worked in /"),
         (["x\n"], "holds no events"),
+        ([*lines, moved + "\n"], "went on in another folder, /moved"),
     ]
     for content, why in cases:
         (session / "events.jsonl").write_text("".join(content))

@@ -29,6 +29,7 @@ from kimi_cli.agent.replay.scratch import Scratch, ScratchError
 from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.events import (
     QuestionAsked,
+    SessionResumed,
     SessionStarted,
     ToolResult,
     TurnEnded,
@@ -94,6 +95,9 @@ def plan(recording: Recording) -> Plan:
     root, folder = worked_in(recording, begun)
     if not Path(root).name:
         raise SessionError(f"the session worked in {root}, of which there is no copy")
+    for event in recording.events:
+        if isinstance(event, SessionResumed) and event.cwd != begun.cwd:
+            raise SessionError(f"the session went on in another folder, {event.cwd}")
     return Plan(begun, turns_of(recording.events), root, folder)
 
 
