@@ -97,7 +97,7 @@ def _load(setup: Setup, cwd: Path) -> Loaded:
     root = project_root(cwd)
     return load_settings(
         env=setup.env,
-        project_root=root,
+        project_root=root if setup.project_settings else None,
         flags=setup.flags,
         trusted=is_trusted(setup.home, root),
     )
@@ -137,6 +137,8 @@ async def _furnish(
             workspace.folders, readable=[log.path], protected=PROTECTED, private=[setup.home]
         )
     )
+    if setup.policy:
+        policy = setup.policy(policy)
     toolbox = Toolbox(
         default_tools(
             shell_timeout=settings.shell.timeout, shell_max_timeout=settings.shell.max_timeout
@@ -184,7 +186,17 @@ def _opening(
         events = stored.resumed(cwd, served.provider, served.thinking, served.dialect)
     else:
         prompt = setup.system_prompt or system_prompt(workspace)
-        events = [started(prompt, tools, cwd, served.provider, served.thinking, served.dialect)]
+        events = [
+            started(
+                prompt,
+                tools,
+                cwd,
+                project_root(cwd),
+                served.provider,
+                served.thinking,
+                served.dialect,
+            )
+        ]
     window = served.provider.window
     limit = min(INSTRUCTION_BYTES, window * BYTES_A_TOKEN // 4) if window else INSTRUCTION_BYTES
     files, text = find_instructions(setup.home, project_root(cwd), cwd, limit)

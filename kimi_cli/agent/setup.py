@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -12,6 +12,7 @@ from kimi_cli.agent.session import Session
 from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.provider import Provider
 from kimi_cli.protocol.stops import StopReason
+from kimi_cli.safety.policy import Policy
 from kimi_cli.settings import Settings, kimi_home
 from kimi_cli.workspace.launch import Helper
 
@@ -31,7 +32,8 @@ class Setup:
 
     ``flags`` are settings by dotted key and win over every other source. ``cwd`` None is the
     process's working directory, or that of a resumed session. ``media`` are the kinds that the
-    model has to take. ``provider`` stands in for the endpoint of the settings. ``on_ask`` "wait"
+    model has to take. ``provider`` stands in for the endpoint of the settings, ``policy`` puts its
+    own around ours. ``project_settings`` False leaves the project's file unread. ``on_ask`` "wait"
     leaves questions to the front end.
     """
 
@@ -48,6 +50,8 @@ class Setup:
     continue_last: bool = False
     media: frozenset[str] = frozenset()
     provider: Provider | None = None
+    policy: Callable[[Policy], Policy] | None = None
+    project_settings: bool = True
     helper: Helper | None = None
 
     @classmethod

@@ -100,6 +100,7 @@ def started(
     prompt: str,
     tools: Sequence[ToolSchema],
     cwd: Path,
+    root: Path,
     provider: Provider,
     thinking: str,
     dialect: str,
@@ -108,6 +109,7 @@ def started(
     return SessionStarted(
         program=PROGRAM,
         cwd=str(cwd),
+        root=str(root),
         model=provider.model,
         thinking=thinking,
         dialect=dialect,

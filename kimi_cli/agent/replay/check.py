@@ -4,9 +4,7 @@ and compares the results."""
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -156,10 +154,12 @@ class _Replay:
             keep=False,
             on_ask="wait",
             provider=self._provider,
+            policy=lambda policy: AskEach(policy, self._scratch),
+            # A budget in them would end a turn before its time.
+            project_settings=False,
             system_prompt=prompt,
         )
-        with _project_settings_aside(self._scratch):
-            opened = await open_session(setup)
+        opened = await open_session(setup)
         self._session = session = opened.session
         toolbox = session.toolbox
         toolbox.media_kinds = frozenset(
@@ -168,8 +168,6 @@ class _Replay:
             for part in (call.result.parts if call.result else ())
             if isinstance(part, MediaPart)
         )
-        # The toolbox takes its policy when it is made, and open_session makes it.
-        toolbox._policy = AskEach(toolbox._policy, self._scratch)
         session.subscribe(self._hear)
         try:
             for turn in turns:
@@ -263,19 +261,3 @@ class _Replay:
 
     def _not_run(self, call: RecordedCall, now: ToolResult, why: str) -> Checked:
         return Checked(self._turn.number, call, now, "not run", why=why)
-
-
-@contextmanager
-def _project_settings_aside(scratch: Scratch) -> Iterator[None]:
-    """While the session is opened, the project's settings have no part in it: a budget in them
-    would end a turn before its time."""
-    config = scratch.root / ".kimi" / "config.toml"
-    aside = scratch.folder / "config.toml"
-    there = config.is_symlink() or config.exists()
-    if there:
-        os.rename(config, aside)
-    try:
-        yield
-    finally:
-        if there:
-            os.rename(aside, config)
