@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -119,16 +120,35 @@ def test_a_repository_cannot_collect_the_key(
 # Prompts.
 
 
-@pytest.mark.parametrize("limit", [None, 262_144], ids=["fits", "does not fit"])
-def test_a_prompt_of_5_mb(kimi: Kimi, serve: Serve, limit: int | None) -> None:
-    server = serve([text("Read.")], context_limit=limit)
-    prompt = "All work and no play. " * (5_000_000 // 22)
-    run = kimi("-p", "-", "--output-format", "json", server=server, stdin=prompt)
-    assert run.code == (14 if limit else 0)
-    assert run.json()["stop_reason"] == ("context_too_long" if limit else "done")
+FIVE_MB = "All work and no play. " * (5_000_000 // 22)
+
+
+def test_a_prompt_of_5_mb(kimi: Kimi, serve: Serve) -> None:
+    kimi.configure({"models": {"kimi-k2.5": {"context": 4_000_000}}})
+    server = serve([text("Read.")])
+    run = kimi("-p", "-", "--output-format", "json", server=server, stdin=FIVE_MB)
+    assert (run.code, run.json()["stop_reason"]) == (0, "done")
+    assert FIVE_MB in json.dumps(server.requests[0].messages[-1])
+
+
+def test_a_prompt_of_5_mb_that_does_not_fit(kimi: Kimi, serve: Serve) -> None:
+    """Its head and tail are sent, with the path of a file that holds the whole."""
+    server = serve([text("Read.")], context_limit=262_144)
+    run = kimi("-p", "-", "--output-format", "json", server=server, stdin=FIVE_MB)
+    assert (run.code, run.json()["answer"]) == (0, "Read.")
+    content = str(server.requests[0].messages[-1]["content"])
+    assert content.count("All work and no play.") > 1000
+    path = re.search(r"the whole of this message is in (\S+)\]", content)
+    assert path
+    assert Path(path[1]).read_text() == FIVE_MB
+
+
+def test_a_prompt_of_5_mb_without_compaction(kimi: Kimi, serve: Serve) -> None:
+    kimi.configure({"context": {"auto_compact": False}})
+    server = serve([text("Read.")], context_limit=262_144)
+    run = kimi("-p", "-", "--output-format", "json", server=server, stdin=FIVE_MB)
+    assert (run.code, run.json()["stop_reason"]) == (14, "context_too_long")
     assert "Traceback" not in run.err
-    if not limit:
-        assert prompt in json.dumps(server.requests[0].messages[-1])
 
 
 def test_a_prompt_that_is_no_text(kimi: Kimi, serve: Serve) -> None:

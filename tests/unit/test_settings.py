@@ -66,6 +66,7 @@ SAMPLES: dict[str, Any] = {
     "prices.NAME.currency": "CNY",
     "prices.NAME.source": "a page",
     "models.NAME.context": 1000,
+    "models.NAME.tokenizer": "/models/k",
     "models.NAME.max_output_tokens": 10,
     "models.NAME.thinking": "none",
     "models.NAME.efforts": ["low"],
@@ -75,7 +76,11 @@ SAMPLES: dict[str, Any] = {
     "headless.on_ask": "fail",
     "headless.heartbeat": 5,
     "workspace.add_dirs": ["/"],
+    "context.auto_compact": False,
+    "context.compact_at": 0.5,
+    "context.recent_tokens": 7,
     "session.keep": False,
+    "session.outputs_days": 1.5,
 }
 HARMLESS = {"model", "thinking", "headless.heartbeat"} | {k for k in SAMPLES if "budget." in k}
 
