@@ -31,6 +31,7 @@ from kimi_cli.safety.policy import Decision, Policy
 log = logging.getLogger(__name__)
 
 MAX_PARALLEL = 8
+SHORT = 100
 STOPPED = "interrupted while it ran, and stopped; what it had done until then stays"
 NOT_RUN = "not run: the turn was interrupted before"
 
@@ -211,6 +212,7 @@ class Toolbox:
             log.exception("tool %s failed", tool.name)
             output = ToolOutput(f"The tool itself failed: {type(error).__name__}: {error}")
         text, spilled = self._bound(tool.name, output)
+        display = output.display or (_in_short("error", output.text) if status == "error" else "")
         parts: list[ContentPart] = [TextPart(text=text)] if text else []
         parts += [m for m in output.media if m.kind in self.media_kinds]
         return ToolResult(
@@ -219,7 +221,7 @@ class Toolbox:
             status=status,
             parts=parts,
             summary=prepared.summary,
-            display=output.display,
+            display=display,
             seconds=round(time.monotonic() - begun, 4),
             files=list(output.files),
             data=dict(output.data),
@@ -289,4 +291,11 @@ def _plain_result(
         status=status,
         parts=[TextPart(text=text)],
         summary=summary,
+        display="" if status == "interrupted" else _in_short(status, text),
     )
+
+
+def _in_short(status: str, text: str) -> str:
+    """Why a call failed or was denied, for a line that people read."""
+    first = text.strip().partition("\n")[0].removeprefix("Denied: ")
+    return f"{status}: {first[:SHORT]}{'…' * (len(first) > SHORT)}" if first else status
