@@ -13,25 +13,36 @@ def main() -> None:
     Threads that hang in a slow file system, or a TLS context being built, are not waited for.
     """
     _keep_standard_descriptors()
+    os._exit(_flushed(_run()))
+
+
+def _run() -> int:
     if sys.argv[1:] in (["--version"], ["-v"]):
         from kimi_cli.version import VERSION
 
         print(f"kimi {VERSION}")
-        return
+        return 0
     _obey_signals()
     # Start-up makes hundreds of thousands of objects that stay, and hardly a cycle: looking for
     # cycles as often as Python does by default would take a tenth of it.
     gc.set_threshold(20_000)
     from kimi_cli.cli.app import run
 
-    code = run(sys.argv[1:])
+    return run(sys.argv[1:])
+
+
+def _flushed(code: int) -> int:
+    """Write out what was printed; the exit code that follows."""
     for stream in (sys.stdout, sys.stderr):
         try:
-            if stream is not None:
-                stream.flush()
-        except (OSError, ValueError):
+            stream.flush()
+        except BrokenPipeError:
+            code = code or 143
+        except (OSError, ValueError) as error:
+            if not code:
+                print(f"kimi: the output cannot be written: {error}", file=sys.stderr)
             code = code or 74
-    os._exit(code)
+    return code
 
 
 def _obey_signals() -> None:
@@ -51,12 +62,15 @@ def _obey_signals() -> None:
 
 def _keep_standard_descriptors() -> None:
     """Put something on descriptors 0 to 2 where the caller closed them: the next socket would take
-    the number, and be read as stdin or written to as stdout. Writing fails as on a closed one."""
+    the number, and be read as stdin or written to as stdout. Writing to stdout fails as on a
+    closed one; what goes to a closed stderr is lost, and does not turn up on stdout."""
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDONLY)
+            os.open(os.devnull, os.O_WRONLY if number == 2 else os.O_RDONLY)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
 if __name__ == "__main__":

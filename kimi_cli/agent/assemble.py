@@ -34,6 +34,7 @@ from kimi_cli.workspace.roots import project_root
 PROTECTED = (".git", ".kimi")
 INSTRUCTION_BYTES = 32_768
 BYTES_A_TOKEN = 3
+CHANGED = "[The instructions have changed: these take the place of those before.]\n\n"
 NO_INSTRUCTIONS = "The project's instructions were removed: they hold no longer."
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -202,8 +203,8 @@ def _opening(
     files, text = find_instructions(setup.home, project_root(cwd), cwd, limit)
     former = stored.instructions if stored else None
     if files and (former is None or former.files != files):
-        events.append(Instructions(files=files, text=text))
-    elif former and not files:
+        events.append(Instructions(files=files, text=CHANGED + text if former else text))
+    elif former and former.files and not files:
         events.append(Instructions(files=[], text=NO_INSTRUCTIONS))
     return events
 

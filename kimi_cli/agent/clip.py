@@ -24,7 +24,7 @@ def shorten(text: str, limit: int) -> str:
     raw = text.encode("utf-8", "replace")
     if len(raw) <= limit:
         return text
-    head, tail = raw[: limit // 2], raw[-(limit - limit // 2) :]
+    head, tail = raw[: limit // 2], raw[len(raw) - (limit - limit // 2) :]
     note = f"\n[... {len(raw) - limit:,} bytes dropped to save context ...]\n"
     return head.decode("utf-8", "ignore") + note + tail.decode("utf-8", "ignore")
 

@@ -10,9 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from kimi_cli.agent.clip import shorten
-from kimi_cli.agent.conversation import Source
-from kimi_cli.agent.facts import Facts, Said
+from kimi_cli.agent.conversation import Source, named
+from kimi_cli.agent.facts import Facts, Said, Todo
 from kimi_cli.agent.window import Shares
+from kimi_cli.model.pieces import Piece
+from kimi_cli.model.tokens import piece_tokens
 from kimi_cli.prompts import load
 from kimi_cli.protocol.events import Kept
 from kimi_cli.protocol.messages import ContentPart, MediaPart, TextPart
@@ -20,6 +22,9 @@ from kimi_cli.protocol.messages import ContentPart, MediaPart, TextPart
 BYTES_A_TOKEN = 3
 LEAST_BYTES = 400
 MARKS = {"done": "x", "in_progress": ">"}
+URGENCY = {"in_progress": 0, "done": 2}
+MEDIA_MESSAGES = 3
+"""Messages of the user, the newest, whose media stay."""
 BOUNDARIES = ("user", "steer", "assistant")
 
 
@@ -34,20 +39,28 @@ class Cut:
     dropped: int
 
 
-def cut(sources: Sequence[Source], sizes: Sequence[int], budget: int, last: int) -> Cut:
-    """The cut that leaves at most ``budget`` tokens of newest steps. ``last`` is the number of the
-    last event. It is never between a call and its result, and a step that runs is never cut off,
-    however long it is."""
+def cut(
+    sources: Sequence[Source],
+    size: Callable[[int], int],
+    budget: int,
+    last: int,
+    *,
+    running: bool = True,
+) -> Cut:
+    """The cut that leaves at most ``budget`` tokens of newest steps. ``size`` gives the tokens of
+    the message at an index, ``last`` is the number of the last event. It is never between a call
+    and its result, and a step that runs is never cut off, however long it is, unless
+    ``running`` is False."""
     head = _head(sources)
     chosen = len(sources)
     room = budget
     for index in range(len(sources) - 1, head - 1, -1):
-        room -= sizes[index]
+        room -= size(index)
         if room < 0:
             break
         if sources[index].kind in BOUNDARIES:
             chosen = index
-    if chosen == len(sources):
+    if chosen == len(sources) and running:
         chosen = _running(sources, head)
     upto = sources[chosen].seq - 1 if chosen < len(sources) else last
     steps = [index for index, source in enumerate(sources) if source.kind == "assistant"]
@@ -107,21 +120,20 @@ class Pins:
         )
         intro = load("compacted").format(author=author, rest=rest)
         said = [message for message in facts.said if message.seq <= where.upto]
-        words, media, clipped = self._said(said, shares, pinned.musts, spilled)
-        todos = [f"- [{MARKS.get(todo.status, ' ')}] {todo.text}" for todo in facts.todos]
-        pinned.musts += todos
+        media = self._media(said, shares.media)
+        words, clipped = self._said(said, media, shares, pinned.musts, spilled)
         sections = [
             intro,
             _section("The user's messages, oldest first", words),
             _section("The note", pinned.note),
-            _section("The todo list", "\n".join(todos)),
+            self._todos(facts.todos, shares.todos, pinned.musts, spilled),
             *self._files(facts, shares.files, pinned.musts, spilled),
         ]
         pinned.parts = [TextPart(text="\n\n".join(filter(None, sections))), *media]
         pinned.kept = Kept(
             user_messages=len(said),
             clipped_messages=clipped,
-            todos=len(todos),
+            todos=len(facts.todos),
             files_changed=len(facts.changed),
             files_read=len(facts.read),
             recent_steps=where.kept,
@@ -130,20 +142,34 @@ class Pins:
         )
         return pinned
 
+    def _media(self, said: Sequence[Said], room: int) -> list[MediaPart]:
+        """The media of the newest messages, as many of the newest as there is room for."""
+        kept: list[MediaPart] = []
+        for part in [part for message in said[-MEDIA_MESSAGES:] for part in message.media][::-1]:
+            room -= piece_tokens(Piece(part.kind, part.url))
+            if room < 0:
+                break
+            kept.insert(0, part)
+        return kept
+
     def _said(
-        self, said: Sequence[Said], shares: Shares, musts: list[str], spilled: list[str]
-    ) -> tuple[str, list[MediaPart], int]:
-        """The first message and as many of the newest as there is room for; the media of the
-        newest few, and how many messages were clipped."""
+        self,
+        said: Sequence[Said],
+        media: Sequence[MediaPart],
+        shares: Shares,
+        musts: list[str],
+        spilled: list[str],
+    ) -> tuple[str, int]:
+        """The first message and as many of the newest as there is room for, and how many of them
+        were clipped. ``media`` are those that stay."""
         room = shares.said
         clipped = 0
         blocks: dict[int, str] = {}
         for index in dict.fromkeys((0, *range(len(said) - 1, 0, -1))) if said else ():
             text = said[index].text
             size = self.size(text)
-            clip = size > shares.message and size > room // 2
-            least = min(size, shares.message) if clip else size
-            if least > room and index not in (0, len(said) - 1):
+            clip = size > shares.message
+            if min(size, shares.message) > room and index not in (0, len(said) - 1):
                 break
             if clip:
                 path = self.spill("message", text)
@@ -159,17 +185,38 @@ class Pins:
         for index, message in enumerate(said):
             if index in blocks:
                 how = " (while you worked)" if message.steer else ""
-                lines.append(f"## Message {index + 1}{how}\n{blocks[index]}")
+                lost = "".join(
+                    f"\n[{named(part)}: no longer in view]"
+                    for part in message.media
+                    if not any(part is kept for kept in media)
+                )
+                lines.append(f"## Message {index + 1}{how}\n{blocks[index]}{lost}")
             elif index == 1:
                 gap = [other.text for at, other in enumerate(said) if at not in blocks]
                 lines.append(self._left_out(gap, spilled))
-        media = [part for message in said[-3:] for part in message.media]
-        return "\n\n".join(lines), media, clipped
+        return "\n\n".join(lines), clipped
 
     def _left_out(self, texts: Sequence[str], spilled: list[str]) -> str:
         path = self.spill("messages", "\n\n---\n\n".join(texts))
         spilled.append(path)
         return f"[{len(texts)} older messages of the user are in {path}]"
+
+    def _todos(self, todos: Sequence[Todo], room: int, musts: list[str], spilled: list[str]) -> str:
+        """The list in its order; where it is too long, what is open comes before what is done."""
+        lines = [f"- [{MARKS.get(todo.status, ' ')}] {todo.text}" for todo in todos]
+        shown: set[int] = set()
+        for at in sorted(range(len(todos)), key=lambda at: URGENCY.get(todos[at].status, 1)):
+            room -= self.size(lines[at]) + 1
+            if room < 0:
+                break
+            shown.add(at)
+        kept = [lines[at] for at in sorted(shown)]
+        musts += kept
+        if len(kept) < len(lines):
+            path = self.spill("todo-list", "\n".join(lines))
+            spilled.append(path)
+            kept.insert(0, f"[the whole list, {len(lines)} items, is in {path}; of them:]")
+        return _section("The todo list", "\n".join(kept))
 
     def _files(self, facts: Facts, share: int, musts: list[str], spilled: list[str]) -> list[str]:
         sections = []

@@ -30,7 +30,11 @@ Book = Callable[[Usage], None]
 """Books what a request for a note used."""
 
 MAX_REFUSALS = 5
+LAST_RESORT = 4
+"""The refusal from which not even the step that runs must stay."""
 GUESSED_SHARE = 0.8
+"""Of what was refused: the window where the refusal names none."""
+TOO_MANY_BYTES = 413
 NEAR = 0.6
 SQUEEZE = 0.6
 HOPELESS = frozenset(
@@ -82,7 +86,11 @@ class Compactor:
         self._notes = NoteWriter(record, provider, tools)
         self._asked: str | None = None
         self._floor = 0
+        # The refusals since a request was taken, the window before one of them was guessed from,
+        # and how often there were such.
         self._refusals = 0
+        self._before_guess: int | None = None
+        self._guesses = 0
 
     def ask(self, focus: str) -> None:
         """Compact before the next request."""
@@ -99,10 +107,13 @@ class Compactor:
     async def make_room(self, book: Book) -> None:
         """To be called before each request: compacts when the window is nearly full, or when it
         was asked for. Raises StoreError."""
-        if await self.if_asked(book):
+        compacted = await self.if_asked(book)
+        if not self._rules.auto or self._refusals:
             return
-        if self._rules.auto and self.window and await self._full():
+        if not compacted and self.window and await self._full():
             await self.compact("window", book)
+            compacted = True
+        if compacted:
             self._fit()
 
     async def if_asked(self, book: Book) -> bool:
@@ -118,23 +129,35 @@ class Compactor:
         is nothing left to try. Raises StoreError."""
         self._refusals += 1
         if not self._rules.auto or self._refusals > MAX_REFUSALS:
+            self._forget_guess()
+            self._refusals = 0
             return False
-        lower = self._learn(error)
+        self._learn(error)
         if self._refusals == 1:
-            if lower and self._record.meter.total <= self._limit():
+            if self._record.meter.total <= self._limit():
                 # Only the room asked for the answer was too large: see ``cap``.
                 return True
-            where = self._cut(self._shares(1.0))
+            where = self._cut(self._shares())
             if self._shrink(where.upto):
                 return True
-        squeeze = SQUEEZE ** (self._refusals - 1)
-        await self.compact("server", book, ask=False, squeeze=squeeze)
+        await self.compact("server", book, ask=False)
         self._fit()
         return True
 
     def accepted(self) -> None:
         """The server took the last request."""
+        if self._guesses < 2:
+            # It may have been a whim of something between us and the server.
+            self._forget_guess()
+        self._before_guess = None
         self._refusals = 0
+
+    def _forget_guess(self) -> None:
+        self.window, self._before_guess = self._known(), None
+
+    def _known(self) -> int:
+        """The window without what is only guessed."""
+        return self.window if self._before_guess is None else self._before_guess
 
     async def compact(
         self,
@@ -143,23 +166,25 @@ class Compactor:
         focus: str = "",
         *,
         ask: bool = True,
-        squeeze: float = 1.0,
     ) -> Compaction | None:
         """Compact now; None when there is nothing that could go. ``ask`` the model for a note,
-        else make it of the record; ``squeeze`` below 1 keeps less. Raises StoreError, and
-        NoteRefused when it was asked for by hand and the endpoint will not have us."""
+        else make it of the record. Each refusal before makes it keep less. Raises StoreError, and
+        NoteRefused when the endpoint will not have us at all."""
         record = self._record
+        record.close_calls()
         before = record.meter.total
-        share = self._shares(squeeze)
+        share = self._shares()
         where = self._cut(share)
-        if not record.projection.spoken(where.upto):
+        again = self._refusals > 1 and record.projection.compaction is not None
+        if not record.projection.spoken(where.upto) and not again:
             return None
         begun = time.monotonic()
-        record.show(CompactionStarted(reason=reason, tokens=before, window=self.window))
+        record.show(CompactionStarted(reason=reason, tokens=before, window=self._known()))
         note = Note(failure="the server refused the request as too long")
         if ask:
             note = await self._note(focus, share.note, book)
-            if reason == "manual" and note.error and note.error.kind in HOPELESS:
+            if note.error and note.error.kind in HOPELESS:
+                # Nothing would be gained: the next request is refused as well.
                 raise NoteRefused(note.error)
         spare = Note(failure="it left no room for what is kept")
         for attempt in (note, spare) if note.text else (note,):
@@ -174,8 +199,10 @@ class Compactor:
             record.add(Notice(level="warning", text="the context could not be compacted safely"))
             return None
         event.reason, event.focus = reason, focus
-        event.tokens_before, event.window = before, self.window
+        event.tokens_before, event.window = before, self._known()
         event.tokens_after = record.total_of(trial)
+        if reason == "server" and event.tokens_after >= before:
+            return None
         event.usage = note.usage if note.usage.total_tokens else None
         event.cost = cost_of(self._price, note.usage) if self._price and event.usage else None
         event.seconds = round(time.monotonic() - begun, 3)
@@ -200,15 +227,22 @@ class Compactor:
     def _limit(self) -> int:
         return trigger(self.window, self._rules.share)
 
-    def _shares(self, squeeze: float) -> Shares:
+    def _shares(self) -> Shares:
         record = self._record
         window = self.window or record.meter.total * 2
+        squeeze = SQUEEZE ** max(self._refusals - 1, 0)
         return shares(window, record.fixed(), self._rules.recent, squeeze)
 
     def _cut(self, share: Shares) -> Cut:
         record = self._record
-        sizes = [record.size(message) for message in record.messages]
-        return cut(record.projection.sources, sizes, share.recent, record.at.seq)
+        messages = record.projection.messages
+        return cut(
+            record.projection.sources,
+            lambda index: record.size(messages[index]),
+            share.recent,
+            record.at.seq,
+            running=self._refusals < LAST_RESORT,
+        )
 
     async def _note(self, focus: str, share: int, book: Book) -> Note:
         ahead = self._record.ahead()
@@ -242,19 +276,23 @@ class Compactor:
         except OSError as error:
             return f"no file: it could not be kept ({error.strerror or error})"
 
-    def _learn(self, error: ModelError) -> bool:
-        """Take in what a refusal says of the window; whether that is less than was known."""
-        total = self._record.meter.total
-        known = self.window
-        if error.window and (not known or error.window < known) and self._refusals == 1:
-            self.window = error.window
-            return True
-        if error.window and error.window == known:
-            # It is the size that was underestimated.
-            self._record.meter.at_least(known)
-            return False
-        self.window = int(min(known or total, total) * GUESSED_SHARE)
-        return False
+    def _learn(self, error: ModelError) -> None:
+        """Take in what a refusal says of the window, and of the size of what was refused."""
+        meter = self._record.meter
+        if error.window:
+            answer = self.cap() or self._provider.output_cap or 0
+            self._forget_guess()
+            self.window = min(self.window or error.window, error.window)
+            # Request and answer together are what did not fit.
+            meter.at_least(error.window - answer)
+            return
+        if self._before_guess is None:
+            self._before_guess = self.window
+            self._guesses += 1
+        if error.status == TOO_MANY_BYTES:
+            # A proxy's limit, which says nothing of tokens.
+            self._guesses = 0
+        self.window = int(min(self.window or meter.total, meter.total) * GUESSED_SHARE)
 
     def _fit(self) -> None:
         """After a compaction: cut tool results of the steps that were kept where they are still
@@ -267,11 +305,11 @@ class Compactor:
         record = self._record
         before = record.meter.total
         for limit in RESULT_LIMITS:
-            event = Shrink(upto=upto, limit=limit, tokens_before=before, window=self.window)
+            event = Shrink(upto=upto, limit=limit, tokens_before=before, window=self._known())
             event.tokens_after = record.total_of(record.projection.with_event(event))
             if event.tokens_after <= self._limit():
                 break
-        if event.tokens_after < before:
+        if event.tokens_after < before - before // 50:
             record.add(event)
             self._floor = record.meter.total
         return event.tokens_after <= self._limit()

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 from kimi_cli.agent.conversation import Source
 from kimi_cli.agent.model_config import model_config
 from kimi_cli.agent.projection import Projection
+from kimi_cli.agent.spent import measured
 from kimi_cli.model.catalogue import ModelInfo, lookup
 from kimi_cli.model.codec import ChatEncoder, encode_tools
 from kimi_cli.model.dialects import AUTO, DIALECTS, Dialect, recognise
@@ -17,7 +18,6 @@ from kimi_cli.model.pieces import Piece, pieces
 from kimi_cli.model.tokenizer import LateCounter
 from kimi_cli.model.tokens import MESSAGE_TOKENS, Counter, estimate, piece_tokens
 from kimi_cli.protocol.events import (
-    AssistantMessage,
     Compaction,
     DurableEvent,
     ModelChanged,
@@ -164,8 +164,8 @@ def report(
         (source, _weigh(message, source, counter))
         for message, source in zip(projection.messages, projection.sources, strict=True)
     ]
-    last = _measured(events)
-    usage = last.usage if last else None
+    last = _last_measured(events)
+    usage = measured(last) if last else None
     seen = last.seq if last else 0
     known = fixed + sum(sum(weight.values()) for source, weight in weights if source.seq <= seen)
     factor = usage.total_tokens / known if usage and known else 1.0
@@ -215,12 +215,12 @@ def _kind(part: Piece, source: Source) -> Kind:
     return _OF_SOURCE.get(source.kind) or _OF_PIECE[part.kind]
 
 
-def _measured(events: Sequence[DurableEvent]) -> AssistantMessage | None:
+def _last_measured(events: Sequence[DurableEvent]) -> DurableEvent | None:
     """The last answer with a usage, unless another context has begun since."""
     for event in reversed(events):
         if isinstance(event, Compaction | Shrink):
             return None
-        if isinstance(event, AssistantMessage) and event.usage and event.usage.input_tokens:
+        if measured(event):
             return event
     return None
 

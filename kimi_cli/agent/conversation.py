@@ -13,9 +13,7 @@ from typing import Literal
 from uuid import NAMESPACE_OID, uuid5
 
 from kimi_cli.agent.arguments import sendable
-from kimi_cli.protocol.event import (
-    Event,
-)
+from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.events import (
     AssistantMessage,
     Instructions,
@@ -45,6 +43,11 @@ UNKNOWN_RESULT = (
 )
 NEVER_RAN = "interrupted: the program ended before this call was run."
 NO_OUTPUT = "(no output)"
+
+
+def named(part: MediaPart) -> str:
+    """A medium in words, for where it can't be itself."""
+    return f"{part.kind} {part.name}" if part.name else part.kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,8 @@ class _Pending:
 class Conversation:
     """The messages of one conversation for one encoder; ``sources`` says of each what it is.
 
-    ``clip`` cuts the texts of tool results: it gets the event's number and the text."""
+    ``clip`` cuts tool results: it gets the event's number and a text, or the URL of a medium,
+    which is left out when it would have to be cut."""
 
     def __init__(self, encoder: Encoder, clip: Callable[[int, str], str] | None = None) -> None:
         self._encoder = encoder
@@ -213,10 +217,15 @@ class Conversation:
         return self._emit_resolved()
 
     def _cut(self, event: ToolResult, part: TextPart | MediaPart) -> TextPart | MediaPart:
-        if self._clip is None or isinstance(part, MediaPart):
+        if self._clip is None:
             return part
-        text = self._clip(event.seq, part.text)
-        return part if text is part.text else TextPart(text=text)
+        whole = part.url if isinstance(part, MediaPart) else part.text
+        text = self._clip(event.seq, whole)
+        if text is whole:
+            return part
+        if isinstance(part, MediaPart):
+            text = f"[{named(part)}: dropped to save context]"
+        return TextPart(text=text)
 
     def _emit_resolved(self) -> list[Mended]:
         """Send out results in call order, as far as they are there."""

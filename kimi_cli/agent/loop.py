@@ -11,15 +11,10 @@ from kimi_cli.agent.host import Host
 from kimi_cli.agent.listener import Listener
 from kimi_cli.agent.repeats import REMINDERS, STOP_AT, RepeatGuard
 from kimi_cli.agent.stop import StopTurn
-from kimi_cli.protocol.events import (
-    BudgetWarning,
-    UserMessage,
-)
-from kimi_cli.protocol.live import (
-    StepStarted,
-)
+from kimi_cli.protocol.events import BudgetWarning, UserMessage
+from kimi_cli.protocol.live import StepStarted
 from kimi_cli.protocol.messages import TextPart, ToolCallPart, Usage
-from kimi_cli.protocol.provider import Completed, ErrorClass
+from kimi_cli.protocol.provider import Completed, ErrorClass, ModelRequest
 from kimi_cli.protocol.stops import StopReason
 from kimi_cli.store.errors import StoreError
 
@@ -99,30 +94,38 @@ class Turn:
 
     async def _step(self) -> Completed:
         host = self.host
-        while True:
-            await host.make_room(self.spend)
-            try:
-                reply = await self._ask()
-                break
-            except StopTurn as stop:
-                error = stop.error
-                if error is None or error.kind is not ErrorClass.CONTEXT_TOO_LONG:
-                    raise
-                if not await host.after_refusal(error, self.spend):
-                    raise
+        begun = False
+        try:
+            while True:
+                # What is used up is not worth a compaction.
+                self._guard_budget(Usage())
+                await host.make_room(self.spend)
+                request = host.request()
+                self._guard_budget(host.usage_ahead())
+                if not begun:
+                    begun = True
+                    host.begin_step()
+                    host.show(StepStarted())
+                try:
+                    reply = await self._ask(request)
+                    break
+                except StopTurn as stop:
+                    error = stop.error
+                    if error is None or error.kind is not ErrorClass.CONTEXT_TOO_LONG:
+                        raise
+                    if not await host.after_refusal(error, self.spend):
+                        raise
+        finally:
+            if begun:
+                # Once, however often it was refused as too long.
+                self.steps += 1
+                host.budget.start_step()
         for warned in host.budget.warnings():
             host.record(BudgetWarning(axis=warned.axis, used=warned.used, limit=warned.limit))
         return reply
 
-    async def _ask(self) -> Completed:
-        host = self.host
-        request = host.request()
-        self._guard_budget()
-        host.begin_step()
-        self.steps += 1
-        host.budget.start_step()
-        host.show(StepStarted())
-        listener = Listener(host)
+    async def _ask(self, request: ModelRequest) -> Completed:
+        listener = Listener(self.host)
         try:
             return await listener.listen(request)
         except StoreError:
@@ -141,9 +144,8 @@ class Turn:
             self.cost = (self.cost or 0.0) + cost
         host.budget.spend(usage, cost)
 
-    def _guard_budget(self) -> None:
+    def _guard_budget(self, ahead: Usage) -> None:
         budget, price = self.host.budget, self.host.price
-        ahead = self.host.usage_ahead()
         axis = budget.exceeded(ahead.input_tokens, cost_of(price, ahead) if price else 0.0)
         if axis:
             raise StopTurn(STOP_OF_AXIS[axis], f"the limit of {axis} is reached")

@@ -29,6 +29,8 @@ AGAIN = (
     "as plain text."
 )
 
+CUT_OFF = "\n[The note was cut off here by the output limit.]"
+
 
 @dataclass(frozen=True, slots=True)
 class Note:
@@ -58,17 +60,22 @@ class NoteWriter:
         wish = f"\n\nThe user asks to keep above all: {focus}" if focus else ""
         instruction = load("compaction").format(words=max(share // 2, 100), focus=wish)
         used = Usage()
+
+        def count(usage: Usage) -> None:
+            nonlocal used
+            used = used + usage
+            book(usage)
+
         for text in (instruction, instruction + AGAIN):
             room = answer_room(window, self._record.meter.total + estimate(text)) if window else 0
             if window and room < LEAST_ROOM:
                 return Note(failure="there was no room left to ask for one", usage=used)
-            answer = await self._ask(text, room, book)
+            answer = await self._ask(text, room, count)
             if isinstance(answer, Failed):
                 return Note(failure=answer.error.message, error=answer.error, usage=used)
-            used = used + self._used(answer)
             note = "".join(p.text for p in answer.parts if isinstance(p, TextPart)).strip()
             if len(note) >= LEAST_NOTE:
-                return Note(note, usage=used)
+                return Note(note + CUT_OFF * (answer.finish_reason == "length"), usage=used)
         return Note(failure="the model gave none", usage=used)
 
     async def _ask(self, text: str, room: int, book: Callable[[Usage], None]) -> Completed | Failed:
@@ -78,7 +85,7 @@ class NoteWriter:
             (*record.messages, record.projection.encode_user(text)),
             self._tools,
             max_output_tokens=min(cap, room) if cap and room else None,
-            new_tokens=record.meter.new + estimate(text),
+            new_tokens=record.meter.uncached + estimate(text),
         )
         heard = ""
         try:

@@ -92,6 +92,10 @@ class Projection:
         other.feed(event)
         return other
 
+    def close_calls(self) -> list[Mended]:
+        """Give calls whose result can't come any more one that says so: a request goes out now."""
+        return self._now.close_calls()
+
     def encode_user(self, text: str) -> bytes:
         """A user message for the end of one request, that is not a part of the conversation."""
         return self._now.encode(UserTurn((TextPart(text=text),)))
@@ -122,6 +126,7 @@ class Projection:
             now.put(UserTurn(parts), Source("pinned", compaction.seq))
         for event in self._events:
             now.feed(event)
+        now.close_calls()
 
     def _clip(self, seq: int, text: str) -> str:
         limits = [shrink.limit for shrink in self._shrinks if seq <= shrink.upto]

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from kimi_cli.agent.conversation import Mended
 from kimi_cli.agent.facts import Facts
 from kimi_cli.agent.projection import Projection
+from kimi_cli.agent.spent import measured
 from kimi_cli.model.tokens import TokenMeter
-from kimi_cli.protocol.event import (
-    Event,
-)
-from kimi_cli.protocol.events import AssistantMessage, Compaction, Repair, Shrink
+from kimi_cli.protocol.event import Event
+from kimi_cli.protocol.events import Compaction, Repair, Shrink
 from kimi_cli.protocol.messages import Usage
 from kimi_cli.protocol.provider import Provider
 from kimi_cli.store.errors import StoreError
@@ -73,7 +72,7 @@ class Record:
     def ahead(self) -> Usage:
         """What the input of the next request will use, as far as it is known."""
         whole = self.meter.total
-        return Usage(input_tokens=whole, cached_tokens=whole - self.meter.new)
+        return Usage(input_tokens=whole, cached_tokens=whole - self.meter.uncached)
 
     def subscribe(self, listener: Callable[[Event], None]) -> None:
         self._listeners.append(listener)
@@ -83,17 +82,18 @@ class Record:
         for event in events:
             self.facts.note(event)
         rest = events[self.projection.load(events) :]
-        measured = [i for i, e in enumerate(rest) if isinstance(e, AssistantMessage) and e.usage]
+        answers = [index for index, event in enumerate(rest) if measured(event)]
         # What a measured answer covers need not be weighed. The newest part is nevertheless, for
         # how far off the estimate is.
-        covered = measured[-WEIGHED] if len(measured) > WEIGHED else -1
+        covered = answers[-WEIGHED] if len(answers) > WEIGHED else -1
         for event in rest[: covered + 1]:
             self.projection.feed(event)
-        self._measure_again(rest[covered] if covered >= 0 else None)
+        self._measure_again(measured(rest[covered]) if covered >= 0 else None)
         for event in rest[covered + 1 :]:
             self._project(event)
-            if isinstance(event, AssistantMessage) and event.usage:
-                self.meter.measure(event.usage)
+            if usage := measured(event):
+                self.meter.measure(usage)
+        self.meter.cool()
         self.at.turn = max((event.turn for event in events), default=0)
         self.at.seq = max((event.seq for event in events), default=0)
 
@@ -111,8 +111,15 @@ class Record:
         self.facts.note(event)
         mended = self._project(event)
         self._publish(event)
-        for repair in mended:
-            self.add(Repair(kind=repair.kind, call_id=repair.call_id, detail=repair.detail))
+        self._report(mended)
+
+    def close_calls(self) -> None:
+        """Settle the calls whose result a killed process left out, before a request goes out that
+        no message of the user comes before. Raises StoreError."""
+        before = len(self.projection.messages)
+        mended = self.projection.close_calls()
+        self._weigh(before)
+        self._report(mended)
 
     def show(self, event: Event) -> None:
         """A live event."""
@@ -127,20 +134,26 @@ class Record:
         before = len(self.projection.messages)
         mended = self.projection.feed(event)
         # A measured answer is in the meter already, by its usage.
-        if not (isinstance(event, AssistantMessage) and event.usage):
-            for message in self.projection.messages[before:]:
-                self.meter.add(message)
+        if not measured(event):
+            self._weigh(before)
         return mended
 
-    def _measure_again(self, answer: Event | None = None) -> None:
-        """Another conversation: nothing of it was measured yet, but by its last ``answer``."""
+    def _report(self, mended: Sequence[Mended]) -> None:
+        for repair in mended:
+            self.add(Repair(kind=repair.kind, call_id=repair.call_id, detail=repair.detail))
+
+    def _measure_again(self, usage: Usage | None = None) -> None:
+        """Another conversation: nothing of it was measured yet, but all of it as ``usage``."""
         self.meter.reset()
-        if isinstance(answer, AssistantMessage) and answer.usage:
-            self.meter.start_at(answer.usage)
+        if usage:
+            self.meter.start_at(usage)
             return
         for tool in self._tools:
             self.meter.add(tool)
-        for message in self.projection.messages:
+        self._weigh(0)
+
+    def _weigh(self, start: int) -> None:
+        for message in self.projection.messages[start:]:
             self.meter.add(message)
 
     def _tools_size(self) -> int:

@@ -22,9 +22,7 @@ from kimi_cli.agent.toolbox import Toolbox
 from kimi_cli.model.catalogue import Price
 from kimi_cli.model.errors import REMEDIES
 from kimi_cli.model.tokens import estimate
-from kimi_cli.protocol.event import (
-    Event,
-)
+from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.events import (
     Compaction,
     Notice,
@@ -180,7 +178,7 @@ class Session:
     def request(self) -> ModelRequest:
         record = self._record
         return ModelRequest(
-            record.messages, self._tools, self._compactor.cap(), new_tokens=record.meter.new
+            record.messages, self._tools, self._compactor.cap(), new_tokens=record.meter.uncached
         )
 
     async def make_room(self, book: Callable[[Usage], None]) -> None:
@@ -194,7 +192,7 @@ class Session:
 
     def usage_of(self, reply: Completed) -> Usage:
         self._compactor.accepted()
-        if reply.usage is None:
+        if reply.usage is None or not reply.usage.input_tokens:
             said = sum(estimate(part.model_dump_json()) for part in reply.parts)
             return Usage(input_tokens=self._record.meter.total, output_tokens=said)
         self._record.meter.measure(reply.usage)
@@ -242,7 +240,8 @@ class Session:
         except StopTurn as stop:
             reason, detail = stop.reason, stop.detail
         except NoteRefused as refused:
-            reason, detail = REMEDIES[refused.error.kind].stop, str(refused)
+            ending = self.stop_for(refused.error)
+            reason, detail = ending.reason, ending.detail
         except TimeoutError:
             reason, detail = StopReason.TIME_LIMIT, "the time limit is reached"
         except asyncio.CancelledError:

@@ -1,4 +1,4 @@
-"""What a stored history has used."""
+"""What the requests of a session used."""
 
 from __future__ import annotations
 
@@ -7,6 +7,14 @@ from collections.abc import Sequence
 from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.events import AssistantMessage, Compaction
 from kimi_cli.protocol.messages import Usage
+
+
+def measured(event: Event) -> Usage | None:
+    """The server's own count at an answer, None where it gave none: what an interrupted answer
+    used is an estimate, and some servers count nothing."""
+    if not isinstance(event, AssistantMessage) or event.partial or event.usage is None:
+        return None
+    return event.usage if event.usage.input_tokens else None
 
 
 def spent(events: Sequence[Event]) -> tuple[Usage, float | None]:

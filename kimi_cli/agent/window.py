@@ -13,12 +13,14 @@ LEAST_ANSWER = 256
 @dataclass(frozen=True, slots=True)
 class Shares:
     """What each part of a compacted context may take. ``said`` is for all messages of the user,
-    ``message`` for one of them, ``files`` for the lists of files, ``recent`` for the newest steps.
-    """
+    ``message`` for one of them, ``media`` for the media in them, ``files`` for the lists of files,
+    ``recent`` for the newest steps."""
 
     said: int
     message: int
+    media: int
     note: int
+    todos: int
     files: int
     recent: int
 
@@ -37,7 +39,9 @@ def shares(window: int, fixed: int, recent: int, squeeze: float = 1.0) -> Shares
     return Shares(
         said=free // 8,
         message=free // 16,
+        media=free // 8,
         note=min(free // 8, 8_000),
+        todos=free // 16,
         files=free // 16,
         recent=min(recent, free // 4),
     )

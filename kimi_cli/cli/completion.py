@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+INERT = str.maketrans(dict.fromkeys("\\$`\"'", " "))
+"""zsh evaluates what is offered: a title, which may be anybody's words, must not be a command."""
+
 
 def session_ids(incomplete: str) -> list[tuple[str, str]]:
     """Ids of this project's sessions, newest first, each with its title."""
@@ -17,4 +20,8 @@ def session_ids(incomplete: str) -> list[tuple[str, str]]:
     except Exception:
         # Whatever is wrong, the shell's line is no place to say so.
         return []
-    return [(session.id, session.title) for session in known if session.id.startswith(incomplete)]
+    return [
+        (session.id, session.title.translate(INERT))
+        for session in known
+        if session.id.startswith(incomplete)
+    ]

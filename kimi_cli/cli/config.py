@@ -3,12 +3,12 @@
 import json
 import os
 import sys
-from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 from pydantic import SecretStr
 
+from kimi_cli.cli.here import working_directory
 from kimi_cli.settings import Loaded, SettingsError, is_trusted, kimi_home, load_settings
 from kimi_cli.settings.files import project_file, user_file
 from kimi_cli.settings.keys import dotted, flatten
@@ -24,7 +24,7 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Show every setting with where its value comes from. Keys are masked."""
-    root = project_root(Path.cwd())
+    root = project_root(working_directory())
     trusted = is_trusted(kimi_home(os.environ), root)
     try:
         loaded = load_settings(env=os.environ, project_root=root, flags={}, trusted=trusted)
@@ -46,7 +46,7 @@ def show(
 def path() -> None:
     """Print where the settings files are, or would be."""
     print(user_file(os.environ))
-    project = project_file(os.environ, project_root(Path.cwd()))
+    project = project_file(os.environ, project_root(working_directory()))
     if project is not None:
         print(project)
 
@@ -62,7 +62,7 @@ def set_one(
     """Set one value; the rest of the file stays as it is."""
     from kimi_cli.settings.edit import set_value
 
-    root = project_root(Path.cwd()) if project else None
+    root = project_root(working_directory()) if project else None
     try:
         file, missing = set_value(os.environ, root, key, value)
     except SettingsError as error:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator
-from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kimi_cli.cli.exit_codes import EXIT_CODES
+from kimi_cli.cli.here import working_directory
+from kimi_cli.cli.output import json_line
 from kimi_cli.protocol.stops import StopReason
 
 if TYPE_CHECKING:
@@ -44,7 +43,8 @@ def show_context(session: str | None, json_output: bool) -> int:
     from kimi_cli.workspace.roots import project_root
 
     try:
-        report = stored_report(os.environ, kimi_home(os.environ), project_root(Path.cwd()), session)
+        root = project_root(working_directory())
+        report = stored_report(os.environ, kimi_home(os.environ), root, session)
     except (SessionError, SettingsError) as error:
         print(f"kimi: {error}", file=sys.stderr)
         return EXIT_CODES[StopReason.CONFIGURATION]
@@ -52,7 +52,7 @@ def show_context(session: str | None, json_output: bool) -> int:
         print(f"kimi: {error}", file=sys.stderr)
         return EXIT_CODES[StopReason.STORE_FAILED]
     if json_output:
-        print(json.dumps(report.as_json(), ensure_ascii=True))
+        print(json_line(report.as_json()))
     else:
         print("\n".join(_lines(report, _bars_shown())))
     return 0
@@ -131,10 +131,10 @@ def _sources(report: Report) -> Iterator[str]:
 
 
 def _compaction(event: Compaction) -> Iterator[str]:
-    from kimi_cli.frontends.plain import clean, counted, fit, short
+    from kimi_cli.frontends.plain import clean, counted, fit, moment, short
 
     change = f"{short(event.tokens_before)} → {short(event.tokens_after)} tokens"
-    yield f"  {_moment(event.time)} · compacted, {REASONS[event.reason]} · {change}"
+    yield f"  {moment(event.time)} · compacted, {REASONS[event.reason]} · {change}"
     if event.focus:
         yield fit(f"    focus: {clean(event.focus)}", WIDTH)
     kept = event.kept
@@ -151,11 +151,7 @@ def _compaction(event: Compaction) -> Iterator[str]:
 
 
 def _shrink(event: Shrink) -> Iterator[str]:
-    from kimi_cli.frontends.plain import short
+    from kimi_cli.frontends.plain import moment, short
 
     change = f"{short(event.tokens_before)} → {short(event.tokens_after)} tokens"
-    yield f"  {_moment(event.time)} · results cut to {event.limit:,} bytes each · {change}"
-
-
-def _moment(time: float) -> str:
-    return datetime.fromtimestamp(time).strftime("%Y-%m-%d %H:%M")
+    yield f"  {moment(event.time)} · results cut to {event.limit:,} bytes each · {change}"

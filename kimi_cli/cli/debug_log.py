@@ -32,7 +32,8 @@ def start_log(home: Path, secrets: Sequence[str]) -> Path:
     ``secrets`` and whatever looks like a key are blanked. Raises OSError when it can't be made.
     """
     folder = home / "logs"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for made in (home, folder):
+        made.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     handler = logging.FileHandler(path, encoding="utf-8")

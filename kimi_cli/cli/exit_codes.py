@@ -43,10 +43,10 @@ MEANINGS: dict[int, str] = {
     31: "quota",
     32: "content filter",
     70: "internal error",
-    74: "the session could not be written",
+    74: "the session or the output could not be written",
     75: "temporary: unreachable, overloaded, stalled or protocol errors after all retries",
     130: "SIGINT",
-    143: "SIGTERM",
+    143: "SIGTERM, or the reader of the output left",
 }
 
 

@@ -48,6 +48,7 @@ class UsageError(Exception):
 
 def start(options: Options) -> int:
     """Run headless; returns the exit code."""
+    from kimi_cli.store.errors import StoreError
     from kimi_cli.workspace.launch import launch_helper
 
     try:
@@ -57,10 +58,11 @@ def start(options: Options) -> int:
         helper = launch_helper()
     except (UsageError, OSError) as error:
         return _fail(options, str(error))
+    except StoreError as error:
+        return _fail(options, str(error), StopReason.STORE_FAILED)
 
     from kimi_cli.agent import Setup, SetupError, open_session
     from kimi_cli.cli.event_loop import run as run_loop
-    from kimi_cli.cli.resume import open_fork
     from kimi_cli.frontends.headless.run import Job, run
     from kimi_cli.frontends.headless.stdin import InputError
     from kimi_cli.settings import SettingsError, kimi_home
@@ -90,7 +92,12 @@ def start(options: Options) -> int:
 
     async def session_and_run() -> int:
         nonlocal outputs_days
-        opened = await (open_fork(setup) if options.fork else open_session(setup))
+        if options.fork:
+            from kimi_cli.cli.resume import open_fork
+
+            opened = await open_fork(setup)
+        else:
+            opened = await open_session(setup)
         outputs_days = opened.settings.session.outputs_days
         for warning in opened.warnings:
             _tell(warning)
@@ -143,7 +150,8 @@ def _check_usage(options: Options) -> None:
 
 
 def _chosen(options: Options) -> str | None:
-    """The session that the user chooses, where ``-r`` names none; None without ``-r``."""
+    """The session that the user chooses, where ``-r`` names none; None without ``-r``. Raises
+    UsageError, StoreError."""
     if options.resume is None:
         return None
     from kimi_cli.cli.resume import choose
@@ -154,6 +162,8 @@ def _chosen(options: Options) -> str | None:
         return choose(kimi_home(os.environ), _folder(options.cwd or Path.cwd()))
     except SessionError as error:
         raise UsageError(str(error)) from None
+    except FileNotFoundError:
+        raise UsageError("the working directory no longer exists") from None
 
 
 def _message(options: Options) -> Any:
@@ -236,7 +246,7 @@ def _expire(home: Path, days: float) -> None:
     import threading
     import time
 
-    from kimi_cli.store.manage import expire_outputs
+    from kimi_cli.store.expire import expire_outputs
 
     def work() -> None:
         with contextlib.suppress(Exception):
@@ -266,7 +276,7 @@ def _fail(options: Options, text: str, reason: StopReason = StopReason.CONFIGURA
 
         tally = Tally()
         tally.reason, tally.detail = reason, text
-        result = tally.result(session=None, model="", exit_code=code, denials=())
+        result = tally.result(session=None, model="", exit_code=code, currency=None, denials=())
         with contextlib.suppress(OSError, ValueError):
             print(json.dumps(result, ensure_ascii=False), flush=True)
     return code

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 from kimi_cli.cli.event_loop import run
 from kimi_cli.cli.exit_codes import EXIT_CODES
+from kimi_cli.cli.here import working_directory
 from kimi_cli.protocol.stops import StopReason
 
 PIPE_WIDTH = 200
@@ -23,7 +23,7 @@ def show_models(base_url: str | None, as_json: bool) -> int:
     from kimi_cli.settings import SettingsError, is_trusted, kimi_home, load_settings
     from kimi_cli.workspace.roots import project_root
 
-    root = project_root(Path.cwd())
+    root = project_root(working_directory())
     flags = {"endpoint.base_url": base_url} if base_url else {}
     try:
         loaded = load_settings(

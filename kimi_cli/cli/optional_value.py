@@ -1,4 +1,7 @@
-"""An option whose value may be left out, which the command line's parser does not know of."""
+"""The main command: what the command line's parser does not know of.
+
+An option's value may be left out, and standard output may be gone.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,18 @@ from typing import Any
 
 from typer.core import TyperGroup
 
+from kimi_cli.cli.output import judged
+
 OPTIONAL = ("-r", "--resume")
 
 
 class Main(TyperGroup):
     """The main command: ``-r`` without an ID is ``-r ''``."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        # This prints the help.
+        with judged():
+            return super().make_context(*args, **kwargs)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         flags = {
@@ -21,6 +31,10 @@ class Main(TyperGroup):
             for name in option.opts
         }
         return super().parse_args(ctx, filled(args, flags, OPTIONAL))
+
+    def invoke(self, ctx: Any) -> Any:
+        with judged():
+            return super().invoke(ctx)
 
 
 def filled(args: Sequence[str], flags: Collection[str], optional: Collection[str]) -> list[str]:

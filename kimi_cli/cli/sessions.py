@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TextIO
 
 import typer
 
 from kimi_cli.cli.completion import session_ids
+from kimi_cli.cli.here import working_directory
+from kimi_cli.cli.output import json_line
 from kimi_cli.frontends.plain import clean
 from kimi_cli.frontends.sessions import fields, table
 from kimi_cli.settings import kimi_home
@@ -24,7 +24,6 @@ from kimi_cli.workspace.roots import project_root
 
 LISTED = 20
 UNITS = {"h": 3600, "d": 86_400, "w": 7 * 86_400}
-READER_GONE = 143
 
 Id = Annotated[
     str | None,
@@ -69,15 +68,15 @@ def list_sessions(
     with _told():
         found = summaries(_home(), None if everywhere else _root())
     if as_json:
-        _put([json.dumps([fields(s) for s in found[:count]], ensure_ascii=False)])
+        print(json_line([fields(s) for s in found[:count]]))
         return
     if not found:
         where = "" if everywhere else f" of {_root()}; --all lists those of all projects"
-        print(f"kimi: there is no session{where}", file=sys.stderr)
+        print(clean(f"kimi: there is no session{where}"), file=sys.stderr)
         return
     width = _width()
     count = count or (LISTED if width else len(found))
-    _put(table(found[:count], width=width, now=time.time(), folders=everywhere))
+    print(*table(found[:count], width=width, now=time.time(), folders=everywhere), sep="\n")
     if width and len(found) > count:
         print(f"{len(found) - count} older ones: -n {len(found)}", file=sys.stderr)
 
@@ -92,9 +91,9 @@ def show(session: Id = None, as_json: AsJson = False) -> None:
         found = _one(session)
         events = read_events(found.path).events
     if as_json:
-        _put([json.dumps(all_fields(found, events), ensure_ascii=False)])
+        print(json_line(all_fields(found, events)))
     else:
-        _put(details(found, events, width=_width(), now=time.time()))
+        print(*details(found, events, width=_width(), now=time.time()), sep="\n")
 
 
 @app.command()
@@ -104,7 +103,7 @@ def rename(session: AnId, title: Annotated[str, typer.Argument()]) -> None:
 
     with _told():
         found = _one(session)
-        manage.rename(_home(), found.id, clean(" ".join(title.split())), _root())
+        manage.rename(_home(), found.id, title, _root())
         print(f"{found.id} · {_one(found.id).title}")
 
 
@@ -146,19 +145,12 @@ def export(
         found = _one(session)
         text = exported(read_events(found.path).events, form, title=found.title, session=found.id)
         if output is None:
-            _put_document(text)
+            # UTF-8 wherever it goes, whatever the terminal's encoding.
+            sys.stdout.buffer.write(text.encode())
             return
         if output.is_dir():
             output = output / f"kimi-{found.id}{FORMATS[form]}"
-        try:
-            # Private, as the session is: its owner may well show it to others.
-            flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL)
-            with os.fdopen(os.open(output, flags, 0o600), "w", encoding="utf-8") as file:
-                file.write(text)
-        except FileExistsError:
-            raise SessionError(f"{output} exists; --force replaces it") from None
-        except OSError as error:
-            raise StoreError.of(f"{output} cannot be written", error) from error
+        _write(output, text, force)
     print(output)
 
 
@@ -199,6 +191,26 @@ def delete(
         raise typer.Exit(2)
 
 
+def _write(output: Path, text: str, force: bool) -> None:
+    """Make the file, or, with ``force``, replace what it holds. Raises SessionError when it exists,
+    StoreError, and then there is none that was not there before."""
+    # Private, as the session is: its owner may well show it to others.
+    flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL)
+    try:
+        with os.fdopen(os.open(output, flags, 0o600), "w", encoding="utf-8") as file:
+            try:
+                file.write(text)
+                file.flush()
+            except BaseException:
+                if not force:
+                    output.unlink()
+                raise
+    except FileExistsError:
+        raise SessionError(f"{output} exists; --force replaces it") from None
+    except OSError as error:
+        raise StoreError.of(f"{output} cannot be written", error) from error
+
+
 def _deleted(session: Summary) -> bool:
     from kimi_cli.store import manage
 
@@ -221,13 +233,15 @@ def _ask(doomed: list[Summary], everywhere: bool) -> None:
     if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
         raise SessionError(f"without a terminal to ask on, --yes deletes {what}")
     print(f"delete {what} for good? [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+    answer = sys.stdin.readline()
+    if answer.strip().lower() not in ("y", "yes"):
+        print("\n" * (not answer), end="", file=sys.stderr)
         raise SessionError("nothing was deleted")
 
 
 def _age(text: str) -> float:
     number, unit = text[:-1], text[-1:]
-    if unit not in UNITS or not number.isdecimal():
+    if unit not in UNITS or not number.isdecimal() or len(number) > 6:
         raise SessionError(f"{text!r} is no age: give it in hours, days or weeks, as in 30d")
     return int(number) * UNITS[unit]
 
@@ -247,39 +261,16 @@ def _home() -> Path:
 
 
 def _root() -> Path:
-    return project_root(Path.cwd())
+    return project_root(working_directory())
 
 
-def _width(stream: object = None) -> int | None:
+def _width(stream: TextIO | None = None) -> int | None:
     """Columns of the terminal that the output goes to; None where it goes elsewhere."""
     stream = stream or sys.stdout
-    if not (hasattr(stream, "isatty") and stream.isatty()):
+    if not stream.isatty():
         return None
-    return shutil.get_terminal_size().columns
-
-
-def _put(lines: Iterable[str]) -> None:
-    with _reader_may_leave():
-        for line in lines:
-            print(line)
-        sys.stdout.flush()
-
-
-def _put_document(text: str) -> None:
-    """A document is UTF-8 wherever it goes, whatever the terminal's encoding."""
-    with _reader_may_leave():
-        sys.stdout.flush()
-        sys.stdout.buffer.write(text.encode())
-        sys.stdout.buffer.flush()
-
-
-@contextmanager
-def _reader_may_leave() -> Iterator[None]:
-    """That ``head`` has read enough is no failure worth words."""
-    try:
-        yield
-    except BrokenPipeError:
-        raise typer.Exit(READER_GONE) from None
+    # 0 is what a terminal says that does not know.
+    return os.get_terminal_size(stream.fileno()).columns or 80
 
 
 @contextmanager
@@ -287,9 +278,6 @@ def _told() -> Iterator[None]:
     """Say what is wrong in one line, and end with its code."""
     try:
         yield
-    except SessionError as error:
-        print(f"kimi: {error}", file=sys.stderr)
-        raise typer.Exit(2) from None
-    except StoreError as error:
-        print(f"kimi: {error}", file=sys.stderr)
-        raise typer.Exit(74) from None
+    except (SessionError, StoreError) as error:
+        print(clean(f"kimi: {error}"), file=sys.stderr)
+        raise typer.Exit(74 if isinstance(error, StoreError) else 2) from None

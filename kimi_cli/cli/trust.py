@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
+from kimi_cli.cli.here import working_directory
 from kimi_cli.settings import distrust, kimi_home, trust, trusted_folders
 from kimi_cli.workspace.roots import project_root
 
@@ -18,7 +19,7 @@ def change_trust(action: Literal["add", "remove", "list"], folder: Path | None) 
         for known in trusted_folders(home):
             print(known)
         return 0
-    root = project_root(folder or Path.cwd())
+    root = project_root(folder or working_directory())
     if not root.is_dir():
         print(f"kimi: {root} is not a folder", file=sys.stderr)
         return 2

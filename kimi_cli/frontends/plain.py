@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -12,7 +13,11 @@ if TYPE_CHECKING:
     from kimi_cli.protocol.messages import Usage
 
 CURRENCY_SIGNS = {"USD": "$", "CNY": "¥", "EUR": "€"}
-_CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[@-_]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# What reorders or breaks a line (Unicode UAX #9 and #14) goes with what a terminal obeys.
+_CONTROL = re.compile(
+    "\x1b\\[[0-?]*[ -/]*[@-~]|\x1b[@-_]"
+    "|[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
+)
 
 
 def clean(text: str) -> str:
@@ -37,8 +42,16 @@ def ago(age: float) -> str:
 
 def when(time: float, now: float) -> str:
     """``3 h ago``, or the local date of what is older than a week; both in seconds since the
-    epoch."""
-    return ago(now - time) or datetime.fromtimestamp(time).date().isoformat()
+    epoch. Empty for 0, which is not known."""
+    return ago(now - time) or moment(time)[:10] if time else ""
+
+
+def moment(time: float) -> str:
+    """``2026-11-22 14:03``, local; empty for 0 and for what no calendar has."""
+    try:
+        return datetime.fromtimestamp(time).strftime("%Y-%m-%d %H:%M") if time else ""
+    except (ValueError, OverflowError, OSError):
+        return ""
 
 
 def fit(text: str, width: int) -> str:
@@ -151,15 +164,15 @@ def money(amount: float | None, currency: str | None) -> str:
     """``$0.012``, ``<$0.001``; empty when no price is known."""
     if amount is None:
         return ""
-    sign = CURRENCY_SIGNS.get(currency or "", f"{currency} " if currency else "")
+    sign = CURRENCY_SIGNS.get(currency or "", f"{clean(currency)} " if currency else "")
     if 0 < amount < 0.0005:
         return f"<{sign}0.001"
     return f"{sign}{amount:.3f}" if amount < 10 else f"{sign}{amount:.2f}"
 
 
 def seconds(value: float) -> str:
-    """``0.3 s``, ``41 s``, ``2:05``; empty when it is too short to matter."""
-    if value < 0.1:
+    """``0.3 s``, ``41 s``, ``2:05``; empty when it is too short to matter, or no time at all."""
+    if not 0.1 <= value < math.inf:
         return ""
     if value < 10:
         return f"{value:.1f} s"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from kimi_cli.frontends.plain import (
     compacted,
     counted,
     fit,
+    moment,
     money,
     pad,
     spent,
@@ -63,7 +63,7 @@ def details(
     rows = {
         "folder": home_short(session.cwd),
         "model": session.model,
-        "begun": f"{_moment(session.created)} · last used {when(session.updated, now)}",
+        "begun": f"{moment(session.created) or '?'} · last used {when(session.updated, now)}",
         "forked from": session.forked_from or "",
         "total": f"{counted(session.turns, 'turn')} · {total}",
         "problem": session.problem,
@@ -115,10 +115,6 @@ def _turn(turn: TurnAccount, currency: str | None, width: int | None) -> str:
     if width:
         words = pad(words, room)
     return f"{turn.turn:>4}  {words}  {figures}"
-
-
-def _moment(time: float) -> str:
-    return datetime.fromtimestamp(time).strftime("%Y-%m-%d %H:%M")
 
 
 def _inside(path: str, folder: str) -> str:

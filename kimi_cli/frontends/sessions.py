@@ -91,7 +91,7 @@ def fields(session: Summary) -> dict[str, Any]:
 def home_short(folder: str) -> str:
     """A path with ``~`` for the user's home folder."""
     try:
-        return "~/" + str(Path(folder).relative_to(Path.home()))
+        return str("~" / Path(folder).relative_to(Path.home()))
     except (ValueError, RuntimeError):
         return folder
 

@@ -59,7 +59,7 @@ class Transcript:
                 self._stream("text", event.text)
             case UserMessage():
                 text = "".join(p.text for p in event.parts if isinstance(p, TextPart))
-                self._line(f"{self._user} {clean_block(text)}", "bold")
+                self._line(f"{self._user} {text}", "bold")
             case AssistantMessage():
                 self._end_stream()
             case ToolResult():
@@ -99,10 +99,10 @@ class Transcript:
         self._console.print(Text(text, style), end="", soft_wrap=True)
 
     def _tool(self, event: ToolResult) -> None:
-        pieces = [f"{event.name} {clean(event.summary)}".strip(), event.display]
+        pieces = [f"{event.name} {event.summary}".strip(), event.display]
         pieces.append("" if event.status == "ok" or event.display else event.status)
         pieces.append(seconds(event.seconds))
-        outcome = " · ".join(dict.fromkeys(p for p in pieces if p))
+        outcome = clean(" · ".join(dict.fromkeys(p for p in pieces if p)))
         style = {"ok": "green", "error": "red"}.get(event.status, "yellow")
         self._console.print(Text(f"{self._call} ", style).append(outcome, "default"))
         for touch in event.files:
@@ -143,4 +143,4 @@ class Transcript:
 
     def _line(self, text: str, style: str = "") -> None:
         self._end_stream()
-        self._console.print(Text(text, style), soft_wrap=True)
+        self._console.print(Text(clean_block(text), style), soft_wrap=True)

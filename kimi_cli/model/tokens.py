@@ -105,6 +105,7 @@ class TokenMeter:
     def __init__(self, counter: Callable[[], Counter | None] = lambda: None) -> None:
         self._counter = counter
         self._factor = 1.0
+        self._cold = False
         self._measured = self._unseen = 0
         # Both in the estimate's own tokens: times the factor they are the model's.
         self._guessed = 0.0
@@ -120,6 +121,15 @@ class TokenMeter:
         """Tokens that no answered request has carried yet: the server can't have cached them."""
         return round(self._pending * self._factor)
 
+    @property
+    def uncached(self) -> int:
+        """Tokens of the next request that the server may have to read anew."""
+        return self.total if self._cold else self.new
+
+    def cool(self) -> None:
+        """Time has passed: the server may have nothing cached until the next answer."""
+        self._cold = True
+
     def add(self, text: str | bytes) -> None:
         """More of the conversation that the next request will carry."""
         self._pending += self._weight(text)
@@ -134,6 +144,7 @@ class TokenMeter:
             self._factor = min(self._factor * tokens / self.total, _HIGHEST)
             self._pending = max(self._pending, tokens / self._factor)
             self._measured = self._unseen = 0
+            self._guessed = 0.0
 
     def correct(self, tokens: int) -> None:
         """The server's own count of everything added so far."""
@@ -144,6 +155,7 @@ class TokenMeter:
     def measure(self, usage: Usage) -> None:
         """A request with everything added so far was answered with this usage; its answer is
         part of the conversation from here on."""
+        self._cold = False
         if not usage.input_tokens:
             return
         guessed = self._guessed + self._pending

@@ -1,11 +1,25 @@
 """The settings: what can be set, where each value comes from, and which folders are trusted."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from kimi_cli.settings.errors import SettingsError
 from kimi_cli.settings.files import kimi_home
-from kimi_cli.settings.layers import Source
-from kimi_cli.settings.load import Loaded, load_settings
-from kimi_cli.settings.schema import Settings
 from kimi_cli.settings.trust import distrust, is_trusted, trust, trusted_folders
+
+if TYPE_CHECKING:
+    from kimi_cli.settings.layers import Source
+    from kimi_cli.settings.load import Loaded, load_settings
+    from kimi_cli.settings.schema import Settings
+else:
+    # The model costs a third of the start of who only wants to know where KIMI_HOME is.
+    _LATE = {"Loaded": "load", "Settings": "schema", "Source": "layers", "load_settings": "load"}
+
+    def __getattr__(name: str) -> object:
+        if name not in _LATE:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{_LATE[name]}"), name)
+
 
 __all__ = [
     "Loaded",

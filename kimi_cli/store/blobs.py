@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from kimi_cli.protocol.event import Event
-from kimi_cli.protocol.events import Compaction, ToolResult, UserMessage
 from kimi_cli.protocol.messages import MediaPart, TextPart
 
 BLOBS = "blobs"
@@ -29,8 +28,8 @@ MARK = SCHEME.encode()
 
 _HEAD = re.compile(r"data:[\w.+/=;-]{0,120};base64,", re.ASCII)
 _REFERENCE = re.compile(rf"{SCHEME}([0-9a-f]{{64}});((?:{_HEAD.pattern})?)", re.ASCII)
-# Where an event holds media.
-_FIELDS: dict[type[Event], str] = {UserMessage: "parts", ToolResult: "parts", Compaction: "pinned"}
+# Where the events that hold media hold them, by type.
+_FIELDS = {"user_message": "parts", "tool_result": "parts", "compaction": "pinned"}
 
 AnyEvent = TypeVar("AnyEvent", bound=Event)
 Parts = Sequence[TextPart | MediaPart]
@@ -54,8 +53,7 @@ def _with_parts(
     concerned: Callable[[MediaPart], bool],
     change: Callable[[MediaPart], TextPart | MediaPart],
 ) -> AnyEvent:
-    # By the exact class: pydantic's isinstance is slow, and this runs for every event.
-    field = _FIELDS.get(type(event))
+    field = _FIELDS.get(getattr(event, "type", ""))
     if field is None:
         return event
     parts: Parts = getattr(event, field)
@@ -129,7 +127,8 @@ def keep(folder: Path, content: bytes) -> tuple[str, bool]:
     name = sha256(content).hexdigest()
     path = folder / name
     with suppress(OSError):
-        if path.stat().st_size == len(content):
+        # Read, because a power failure can leave a file of the right size without its content.
+        if path.read_bytes() == content:
             return name, False
     folder.mkdir(mode=0o700, exist_ok=True)
     write_whole(path, content)

@@ -13,21 +13,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, from_json
 
-from kimi_cli.protocol.event import (
-    SCHEMA_VERSION,
-    Event,
-)
-from kimi_cli.protocol.events import (
-    DURABLE,
-    DurableEvent,
-)
+from kimi_cli.protocol.event import SCHEMA_VERSION, Event
 from kimi_cli.store.blobs import BLOBS, MARK, inlined
 from kimi_cli.store.errors import SessionTooNew, StoreError
+
+if TYPE_CHECKING:
+    from kimi_cli.protocol.events import DurableEvent
 
 EVENTS = "events.jsonl"
 BLOCK = 65_536
@@ -134,6 +130,9 @@ class _Parsers(dict[str, _Parser]):
     all of them would have to be built, at the cost of reading a thousand events."""
 
     def __init__(self) -> None:
+        # Late: a list of sessions reads no events, and their classes are its dearest import.
+        from kimi_cli.protocol.events import DURABLE
+
         self._kinds = {kind.model_fields["type"].default: kind for kind in DURABLE}
 
     def __missing__(self, name: str) -> _Parser:
@@ -185,9 +184,10 @@ def parse_object(line: bytes) -> dict[str, Any] | None:
 
 
 def whole(plain: dict[str, Any], name: str) -> int:
-    """A whole number of an event that nobody has validated; 0 when it is none."""
+    """A whole number of an event that nobody has validated; 0 when it is none, or no count that
+    could be."""
     value = plain.get(name)
-    return value if isinstance(value, int) else 0
+    return value if isinstance(value, int) and abs(value) < 2**53 else 0
 
 
 def _version(plain: dict[str, Any]) -> int:

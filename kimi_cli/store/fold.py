@@ -1,8 +1,13 @@
 """What a session's log adds up to, line by line, so that a longer log is read from where the
-shorter one ended."""
+shorter one ended.
+
+The end of a turn says what the turn used, which no sum of its answers does: an endpoint may give no
+usage, and an answer that was cut off has none. Answers count only while their turn has no end.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -11,12 +16,13 @@ from kimi_cli.store.events_file import parse_object, whole
 from kimi_cli.store.titles import one_line, title_of
 
 TAIL = 64
+LARGEST = 1e15
 # How our own lines begin; one in another form is parsed whole.
 _OURS = tuple(b'{"v":%d,"session":"' % version for version in range(1, SCHEMA_VERSION + 1))
 _TYPE = b'"type":"'
 _NOT_COUNTED = frozenset(
     {
-        *(b"tool_started", b"tool_result", b"session_resumed", b"instructions", b"repair"),
+        *(b"tool_started", b"tool_result", b"instructions", b"repair"),
         *(b"question_asked", b"question_answered", b"mode_changed", b"checkpoint", b"shrink"),
         *(b"rewind", b"budget_warning", b"notice"),
     }
@@ -27,7 +33,8 @@ _NOT_COUNTED = frozenset(
 class Fold:
     """The sum of the first ``offset`` bytes of a log; ``tail`` are the last of them, in hex, by
     which a log is known again. ``said`` is the title that the first message gives, ``title`` the
-    one that somebody gave. ``spoken``: there is a message of the user."""
+    one that somebody gave. ``spoken``: there is a message of the user. ``before``: ``spent`` as it
+    was when the running turn began, None while none runs."""
 
     offset: int = 0
     tail: str = ""
@@ -49,6 +56,7 @@ class Fold:
     cost: float | None = None
     currency: str | None = None
     last_reason: str = ""
+    before: Sequence[Any] | None = None
 
     def continues(self, file: BinaryIO, size: int) -> bool:
         """Whether the open log of ``size`` bytes starts with what was summed up."""
@@ -89,7 +97,7 @@ class Fold:
                 if event.get("origin", "user") == "user":
                     self._hear(event.get("parts"))
             case "assistant_message":
-                self.steps += 1
+                self.steps += event.get("partial") is not True
                 self._spend(event)
             case "compaction":
                 self.compactions += 1
@@ -99,9 +107,14 @@ class Fold:
             case "turn_started":
                 self.turns += 1
                 self.last_reason = ""
+                self.before = self.spent
+            case "session_resumed":
+                # A turn that was not ended will not be any more.
+                self.before = None
             case "turn_ended":
                 self.last_reason = _text(event.get("reason"))
                 self.currency = _text(event.get("currency")) or self.currency
+                self._settle(event)
 
     def _begin(self, event: dict[str, Any]) -> None:
         if self.begun:
@@ -118,8 +131,23 @@ class Fold:
             return
         known = [part for part in parts if isinstance(part, dict)]
         titles = (title_of(_text(part.get("text"))) for part in known)
-        media = (f"[{_text(p.get('kind'))}]" for p in known if p.get("type") == "media")
+        media = (f"[{one_line(_text(p.get('kind')))}]" for p in known if p.get("type") == "media")
         self.said = next(filter(None, titles), "") or next(media, "")
+
+    @property
+    def spent(self) -> tuple[int, int, int, int, float | None]:
+        used = (self.input_tokens, self.output_tokens, self.cached_tokens)
+        return (self.steps, *used, self.cost)
+
+    def _settle(self, event: dict[str, Any]) -> None:
+        """Take the end's word for what the turn used."""
+        if self.before is not None and isinstance(event.get("usage"), dict):
+            self.steps, self.input_tokens, self.output_tokens, self.cached_tokens, self.cost = (
+                self.before
+            )
+            self.steps += whole(event, "steps")
+            self._spend(event)
+        self.before = None
 
     def _spend(self, event: dict[str, Any]) -> None:
         usage = event.get("usage")
@@ -137,4 +165,7 @@ def _text(value: object) -> str:
 
 
 def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
+    # Neither NaN nor what no float holds: one damaged line must not spoil the list.
+    if isinstance(value, int | float) and -LARGEST < value < LARGEST:
+        return float(value)
+    return 0.0

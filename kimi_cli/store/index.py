@@ -76,12 +76,13 @@ def find(home: Path, id_or_prefix: str, root: Path | None = None) -> Path:
     ``root`` is preferred. Raises SessionNotFound, AmbiguousSession, StoreError."""
     wanted = id_or_prefix.strip().lower().translate(LOOKALIKES)
     own = project_folder(home, root) if root is not None else None
-    folders = [
-        folder
-        for project in projects(home)
-        for folder in sessions_in(project)
-        if (folder / EVENTS).exists()
-    ]
+    folders, unread = [], None
+    for project in projects(home):
+        try:
+            folders += [folder for folder in sessions_in(project) if _has_events(folder)]
+        except StoreError as error:
+            # Somebody else's project must not hide ours; it may have what is wanted, though.
+            unread = error
     matching = [folder for folder in folders if wanted and folder.name.startswith(wanted)]
     exact = [folder for folder in matching if folder.name == wanted]
     matching = exact or matching
@@ -89,6 +90,8 @@ def find(home: Path, id_or_prefix: str, root: Path | None = None) -> Path:
     if len(matching) == 1:
         return matching[0]
     if not matching:
+        if unread:
+            raise unread
         raise SessionNotFound(_not_found(id_or_prefix, folders, own))
     names = ", ".join(sorted(f"{folder.name} ({folder.parent.name})" for folder in matching)[-5:])
     raise AmbiguousSession(f"{id_or_prefix!r} fits {len(matching)} sessions: {names}")
@@ -126,6 +129,17 @@ def folders_in(folder: Path) -> list[Path]:
         return []
     except OSError as error:
         raise StoreError.of(f"{folder} cannot be read", error) from error
+
+
+def _has_events(folder: Path) -> bool:
+    try:
+        (folder / EVENTS).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        # It is there and can't be read: who asks for it is to hear that.
+        pass
+    return True
 
 
 def _has_user_message(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""What is done to whole sessions: fork, rename, delete, and the expiry of long outputs."""
+"""What is done to whole sessions: fork, rename, delete."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from kimi_cli.protocol.events import Title
 from kimi_cli.store.errors import SessionNotFound, StoreError
 from kimi_cli.store.events_file import EVENTS, read_tail
 from kimi_cli.store.expire import DELETED
-from kimi_cli.store.expire import expire_outputs as expire_outputs
 from kimi_cli.store.fork import fork as fork
 from kimi_cli.store.index import find
 from kimi_cli.store.lock import held

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kimi_cli.protocol.event import SCHEMA_VERSION
 from kimi_cli.protocol.messages import Usage
-from kimi_cli.store.errors import StoreError
+from kimi_cli.store.errors import SessionNotFound, StoreError
 from kimi_cli.store.events_file import EVENTS, too_new
 from kimi_cli.store.fold import Fold
 from kimi_cli.store.index import find, project_folder, projects, sessions_in
@@ -23,11 +23,11 @@ class Summary:
 
     ``project`` is the name of its project's folder, ``path`` its own. ``created`` is when it was
     begun (a fork: when its original was), ``updated`` when it was last written to, in seconds
-    since the epoch. ``steps`` are answers of the model. ``usage`` and ``cost`` are those of all
-    answers and all compactions in the log (what a turn's end says is the same once more); a fork
-    has those that it copied too. ``cost`` None: no price was known. ``last_reason`` is why the
-    last turn ended, "" while it has not. ``size`` is that of the log in bytes, ``version`` the
-    newest schema in it. ``problem`` says why the session can't be used.
+    since the epoch. ``steps``, ``usage`` and ``cost`` are those of all turns and of the
+    compactions between them; a fork has those that it copied too. ``cost`` None: no price was
+    known. ``last_reason`` is why the last turn ended, "" while it has not. ``size`` is that of the
+    log in bytes, ``version`` the newest schema in it. ``problem`` says why the session can't be
+    used.
     """
 
     id: str
@@ -67,6 +67,8 @@ def summary_of(home: Path, id_or_prefix: str, root: Path | None) -> Summary:
     cache = SummaryCache.load(folder.parent)
     try:
         return _summary(cache, folder)
+    except FileNotFoundError:
+        raise SessionNotFound(f"session {folder.name} was deleted") from None
     except OSError as error:
         raise StoreError.of(f"{folder / EVENTS} cannot be read", error) from error
     finally:

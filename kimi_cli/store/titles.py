@@ -28,6 +28,7 @@ _COURTESY = re.compile(
     r"|(?:请|麻烦)[你您]?(?:帮[我忙])?[\s,\uff0c:\uff1a]*)+",
     re.IGNORECASE,
 )
+_SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 _TRAILING = " :,;\uff1a\uff0c\uff1b"
 
 
@@ -70,8 +71,8 @@ def _bare(line: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """The text with blanks folded and without what would move a terminal's cursor."""
-    spaced = (" " if char.isspace() else char for char in text)
+    """The text with blanks folded and without what a terminal would obey."""
+    spaced = (" " if char.isspace() else char for char in _SEQUENCE.sub("", text))
     return " ".join("".join(char for char in spaced if category(char)[0] != "C").split())
 
 

@@ -208,6 +208,7 @@ def test_compact_over_stdin_is_in_order(kimi: Kimi, serve: Serve) -> None:
     )  # fmt: skip
     result = result_of(alone)
     assert (alone.code, result["stop_reason"], result["compactions"]) == (0, "done", 0)
+    assert (result["cost"], result["currency"]) == (None, "USD")
     assert "nothing to compact" in alone.err and server.requests == []
     reader, writer = os.pipe()
     running = kimi.start(

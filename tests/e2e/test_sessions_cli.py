@@ -72,15 +72,28 @@ def test_list_fits_the_terminal(kimi: Kimi, serve: Serve) -> None:
     assert "修复购物车" in lines[2] and "…" in lines[2]
 
 
-def test_list_imports_little(kimi: Kimi) -> None:
+def imported(kimi: Kimi, *args: str, server: ScriptedServer | None = None) -> set[str]:
     run = subprocess.run(
-        [sys.executable, "-X", "importtime", str(PROGRAM), "sessions", "list"],
-        capture_output=True, text=True, check=True, timeout=60,
-        cwd=kimi.cwd, env=kimi.environment(),
+        [sys.executable, "-X", "importtime", str(PROGRAM), *args],
+        capture_output=True, text=True, check=True, timeout=60, stdin=subprocess.DEVNULL,
+        cwd=kimi.cwd, env=kimi.environment(server),
     )  # fmt: skip
-    names = {line.rsplit("|", 1)[1].strip() for line in run.stderr.splitlines() if "|" in line}
+    return {line.rsplit("|", 1)[1].strip() for line in run.stderr.splitlines() if "|" in line}
+
+
+def test_a_run_imports_nothing_of_the_other_commands(kimi: Kimi, serve: Serve) -> None:
+    names = imported(kimi, "-p", "x", server=serve([text("ok")]))
+    assert "kimi_cli.store.log" in names
+    others = {f"kimi_cli.store.{name}" for name in ("fork", "manage", "summary", "titles")}
+    others |= {"kimi_cli.cli.resume", "kimi_cli.cli.sessions", "kimi_cli.frontends.export"}
+    assert not others & names
+
+
+def test_list_imports_little(kimi: Kimi) -> None:
+    names = imported(kimi, "sessions", "list")
     assert "kimi_cli.store.summary" in names
     heavy = {"openai", "httpx", "jsonschema", "git", "asyncio", "tomlkit", "kimi_cli.agent"}
+    heavy |= {"kimi_cli.settings.schema", "kimi_cli.protocol.events"}
     assert not heavy & names
     assert not [n for n in names if n.startswith(("kimi_cli.model", "kimi_cli.tools."))]
 
@@ -175,8 +188,10 @@ def test_delete_of_an_unknown_id_deletes_nothing(kimi: Kimi, serve: Serve) -> No
     server = serve([text("ok")])
     (session,) = begun(kimi, server, "one")
     assert kimi("sessions", "delete", session, "zzzz", "--yes").code == 2
-    for args in ((), (session, "--older-than", "30d"), ("--older-than", "soon", "--yes")):
+    for args in ((), (session, "--older-than", "30d")):
         assert kimi("sessions", "delete", *args).code == 2
+    for age in ("soon", "d", "-1d", "9" * 5000 + "d"):
+        assert kimi("sessions", "delete", "--older-than", age, "--yes").code == 2
     assert ids(kimi) == [session]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kimi_cli.agent.clip import shorten
 from kimi_cli.agent.compaction import Cut, Pins, cut
 from kimi_cli.agent.conversation import Kind, Source
 from kimi_cli.agent.digest import digest
@@ -38,7 +39,18 @@ def test_a_cut_is_never_between_a_call_and_its_result(
     sources: list[Source], many: list[int], budget: int
 ) -> None:
     sizes = many[: len(sources)]
-    where = cut(sources, sizes, budget, last=999)
+    looked: list[int] = []
+
+    def size(index: int) -> int:
+        looked.append(index)
+        return sizes[index]
+
+    where = cut(sources, size, budget, last=999)
+    # What is far back costs nothing: a long context is not weighed for a cut.
+    assert len(looked) <= 1 + sum(
+        sum(sizes[index : len(sources)]) <= budget for index in range(len(sources))
+    )
+    assert cut(sources, sizes.__getitem__, 0, 999, running=False).index == len(sources)
     tail = sources[where.index :]
     if not tail:
         assert where.upto == 999
@@ -137,6 +149,12 @@ def test_the_trigger_leaves_room(window: int, share: float) -> None:
     assert at <= window * share
     assert window - at >= min(18_432, window // 3)
     assert answer_room(window, at) >= min(11_000, window // 6)
+
+
+def test_nothing_is_left_of_a_text_that_may_have_nothing() -> None:
+    assert shorten("a long text", 0) == "\n[... 11 bytes dropped to save context ...]\n"
+    assert shorten("a long text", 3).startswith("a\n[... 8 bytes")
+    assert shorten("a long text", 3).endswith("\nxt")
 
 
 def test_a_note_made_of_the_record_is_bounded_and_keeps_the_newest() -> None:

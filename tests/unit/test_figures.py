@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,18 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from kimi_cli.frontends.account import Account
-from kimi_cli.frontends.plain import compacted, compacting, fit, pad, short, shrunk, spent, when
-from kimi_cli.frontends.sessions import table
+from kimi_cli.frontends.plain import (
+    clean,
+    compacted,
+    compacting,
+    fit,
+    pad,
+    short,
+    shrunk,
+    spent,
+    when,
+)
+from kimi_cli.frontends.sessions import home_short, table
 from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.events import (
     AssistantMessage,
@@ -66,6 +77,26 @@ def test_when(age: float, says: str) -> None:
 
 def test_long_ago_is_a_date() -> None:
     assert when(1e9, 1e9 + 9 * DAY)[:7] == "2001-09"
+    assert when(-1e300, 1e9) == when(0.0, 1e9) == "", "no calendar has it, it is not known"
+
+
+def test_a_time_without_end_is_none() -> None:
+    for value in (math.inf, math.nan):
+        assert spent(1, Usage(), None, None, value) == "1 step"
+
+
+def test_foreign_text_is_one_line_that_does_nothing() -> None:
+    assert clean("a\tb\nc") == "a b ⏎ c"
+    assert clean("\x1b[31ma\x9b\u202eb\u2066\u2028\r\x00") == "ab"
+    assert clean("日本語 👨\u200d👩 ש") == "日本語 👨\u200d👩 ש"
+
+
+def test_a_folder_below_home_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert home_short("/home/me/src/shop") == "~/src/shop"
+    assert (home_short("/home/me"), home_short("/home/men"), home_short("")) == (
+        "~", "/home/men", ""
+    )  # fmt: skip
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=40), st.integers(0, 30))
@@ -201,5 +232,5 @@ def test_a_list_for_a_pipe_is_whole() -> None:
 def test_a_title_can_do_nothing_to_the_terminal() -> None:
     (line,) = table([stored(1, "a\x1b[2Jb\nc")], width=80, now=1e9)[1:]
     assert "ab ⏎ c" in line
-    (line,) = table([stored(1, "t", problem="cannot be read")], width=80, now=1e9)[1:]
-    assert "! cannot be read" in line
+    (line,) = table([stored(1, "t", problem="cannot be read", updated=0.0)], width=80, now=1e9)[1:]
+    assert "! cannot be read" in line and "1970" not in line

@@ -302,3 +302,28 @@ def test_a_refusal_tells_a_least_size() -> None:
     assert meter.total == guess
     meter.at_least(guess * 2)
     assert meter.total == pytest.approx(guess * 2, abs=1)
+
+
+def test_what_a_refusal_taught_is_taught_once() -> None:
+    meter = TokenMeter()
+    meter.add("word " * 1000)
+    guess = meter.total
+    meter.measure(Usage(input_tokens=guess))
+    meter.add("word " * 1000)
+    meter.at_least(guess * 4)
+    meter.measure(Usage(input_tokens=guess * 4))
+    meter.add("word " * 1000)
+    assert meter.new == pytest.approx(guess * 2, rel=0.01)
+
+
+def test_after_a_while_nothing_counts_as_cached() -> None:
+    meter = TokenMeter()
+    meter.add("word " * 1000)
+    meter.measure(Usage(input_tokens=1000, output_tokens=50))
+    meter.add("word " * 10)
+    assert meter.uncached == meter.new < 20
+    meter.cool()
+    assert meter.uncached == meter.total > 1000
+    assert meter.new < 20
+    meter.measure(Usage(input_tokens=1060, output_tokens=50))
+    assert meter.uncached == 0

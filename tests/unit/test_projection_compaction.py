@@ -25,7 +25,7 @@ from kimi_cli.protocol.events import (
     ToolStarted,
     UserMessage,
 )
-from kimi_cli.protocol.messages import TextPart, ToolCallPart
+from kimi_cli.protocol.messages import MediaPart, TextPart, ToolCallPart
 from tests.support.sse import Flavour
 from tests.support.validate import Rules, problems
 
@@ -173,6 +173,21 @@ def test_the_newest_instructions_take_the_place_of_the_first() -> None:
     texts = [json.loads(message).get("content") for message in projection.messages]
     assert texts[1] == "new"
     assert "old" not in texts
+
+
+def test_media_of_results_that_are_shrunk_are_named_instead() -> None:
+    url = "data:image/png;base64," + "A" * 400
+    history = numbered([start(), user("look"), *step(0, 1)])
+    result = history[-1]
+    assert isinstance(result, ToolResult)
+    result.parts.append(MediaPart(kind="image", url=url, name="a.png"))
+    for dialect, _, model in CASES[:2]:
+        projection = projected(history, dialect, model)
+        assert url in b"".join(projection.messages).decode()
+        projection.feed(Shrink(upto=result.seq, limit=100, seq=result.seq + 1))
+        joined = b"".join(projection.messages).decode()
+        assert url not in joined
+        assert "[image a.png: dropped to save context]" in joined
 
 
 def test_results_are_shrunk_up_to_the_number_and_no_further() -> None:

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
@@ -640,6 +641,42 @@ def test_a_session_that_is_not_there_is_named_with_its_neighbours(
     named(home, root, "0abc111111")
     with pytest.raises(SessionNotFound, match="0abc111111"):
         find(home, wanted, root)
+
+
+AS_NOBODY = """
+import difflib, os, sys
+from pathlib import Path
+from kimi_cli.store.errors import SessionNotFound, StoreError
+from kimi_cli.store.index import find
+if os.getuid() == 0:
+    os.setgroups([]), os.setgid(65534), os.setuid(65534)
+home, root = map(Path, sys.argv[1:3])
+for wanted in sys.argv[3:]:
+    try:
+        print(find(home, wanted, root).name)
+    except (SessionNotFound, StoreError) as error:
+        print(type(error).__name__, error)
+"""
+
+
+def test_what_somebody_else_may_read_hides_nothing_of_ours() -> None:
+    """As after a run with sudo; in a child without root's rights."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        home = Path(name)
+        ours = named(home, home / "ours", "0abc111111")
+        closed = named(home, home / "ours", "0abc222222")
+        named(home, home / "theirs", "0xyz111111").parent.chmod(0)
+        closed.chmod(0)
+        for folder in (home, home / "sessions", ours.parent, ours):
+            folder.chmod(0o755)
+        done = subprocess.run(
+            [sys.executable, "-c", AS_NOBODY, name, str(home / "ours"), "0abc1", "0abc2", "0xyz"],
+            capture_output=True, text=True, cwd=Path(__file__).parents[2],
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found, unreadable, unknown = done.stdout.splitlines()
+    assert (found, unreadable) == (ours.name, closed.name)
+    assert unknown.startswith("StoreError") and unknown.endswith("Permission denied")
 
 
 # --- sync

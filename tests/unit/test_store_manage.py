@@ -40,10 +40,11 @@ from kimi_cli.store.errors import (
     StoreError,
 )
 from kimi_cli.store.events_file import EVENTS, read_events, read_session
+from kimi_cli.store.expire import expire_outputs
 from kimi_cli.store.index import find, latest
 from kimi_cli.store.lock import held
 from kimi_cli.store.log import SessionLog
-from kimi_cli.store.manage import delete, expire_outputs, fork, rename
+from kimi_cli.store.manage import delete, fork, rename
 from kimi_cli.store.summary import summaries, summary_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -467,7 +468,7 @@ def test_a_rename_is_an_event_and_no_work_on_the_session(home: Path, root: Path)
 
     rename(home, older.name, "  The \x1b[31mold\n one ", root)
 
-    assert summary_of(home, older.name, root).title == "The [31mold one"
+    assert summary_of(home, older.name, root).title == "The old one"
     last = read_session(older).events[-1]
     assert isinstance(last, Title)
     assert (last.seq, last.parent, last.turn, last.session) == (6, 5, 1, older.name)
@@ -590,8 +591,10 @@ def test_an_expired_output_is_no_loss_to_a_fork(home: Path, root: Path) -> None:
 
 def test_usage_of_a_fork_is_that_of_what_it_holds(home: Path, root: Path) -> None:
     spent = Usage(input_tokens=10, output_tokens=2)
-    answers = [AssistantMessage(parts=[], usage=spent, cost=0.25) for _ in range(2)]
-    path = closed(home, root, started(), *turn(1, answers[0]), *turn(2, answers[1]))
+    turns = [turn(1), turn(2)]
+    for number, events in enumerate(turns, 1):
+        events[-1] = TurnEnded(reason=StopReason.DONE, usage=spent, cost=0.75, turn=number)
+    path = closed(home, root, started(), *turns[0], *turns[1])
     copy = fork(home, path.name, root, upto_turn=1)
     assert summary_of(home, copy, root).usage == spent
     assert summary_of(home, path.name, root).cost == 1.5

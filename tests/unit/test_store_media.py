@@ -99,9 +99,10 @@ def test_a_missing_or_damaged_blob_is_told_as_text(log: SessionLog, damage: str)
     assert kept == image(b"b" * 5000)
 
 
-def test_a_blob_cut_short_by_a_power_failure_is_written_again(log: SessionLog) -> None:
+@pytest.mark.parametrize("left", [PIXELS[:100], bytes(len(PIXELS))])
+def test_a_blob_that_a_power_failure_spoiled_is_written_again(log: SessionLog, left: bytes) -> None:
     log.append(shown(image()))
-    (log.blobs / DIGEST).write_bytes(PIXELS[:100])
+    (log.blobs / DIGEST).write_bytes(left)
     log.append(shown(image()))
     assert read_events(log.path).events == [shown(image())] * 2
 

@@ -5,7 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kimi_cli.frontends.account import Account
 from kimi_cli.protocol.event import SCHEMA_VERSION, Event
 from kimi_cli.protocol.events import (
     AssistantMessage,
     Compaction,
     ModelChanged,
     Notice,
+    SessionResumed,
     SessionStarted,
     Shrink,
     Title,
@@ -30,7 +33,7 @@ from kimi_cli.protocol.events import (
 from kimi_cli.protocol.messages import MediaPart, TextPart, Usage
 from kimi_cli.protocol.stops import StopReason
 from kimi_cli.store.errors import SessionNotFound
-from kimi_cli.store.events_file import EVENTS, encode_event
+from kimi_cli.store.events_file import EVENTS, encode_event, read_events
 from kimi_cli.store.index import find, project_folder
 from kimi_cli.store.log import SessionLog
 from kimi_cli.store.manage import delete, fork, rename
@@ -88,10 +91,13 @@ def test_a_summary_adds_up_what_the_log_says(home: Path, root: Path) -> None:
         TurnStarted(), said("fix the test\nnow"), answer(), answer(partial=True, usage=None),
         said("quicker", origin="steer"),
         Compaction(upto=3, note="n", usage=SPENT, cost=0.25, turn=1, step=2),
-        answer(), ended(currency="CNY"),
-        Compaction(upto=7, note="n", mechanical=True),
+        answer(), ended(currency="CNY", steps=4, cost=2.0),
+        Compaction(upto=7, note="n", usage=SPENT, cost=0.25),
         ModelChanged(model="kimi-k3", thinking=""), Shrink(upto=1, limit=5),
-        TurnStarted(), said("and then"), answer(cost=None), ended(reason=StopReason.STEP_LIMIT),
+        TurnStarted(), said("and then"), answer(), answer(partial=True, usage=None, cost=None),
+        SessionResumed(program="kimi", cwd="/src"),
+        TurnStarted(), said("at last"), answer(usage=None, cost=None),
+        ended(reason=StopReason.STEP_LIMIT, steps=1, cost=None),
     )  # fmt: skip
     os.utime(path / EVENTS, (5000, 5000))
 
@@ -104,10 +110,10 @@ def test_a_summary_adds_up_what_the_log_says(home: Path, root: Path) -> None:
         model="kimi-k3",
         created=1000.5,
         updated=5000.0,
-        turns=2,
-        steps=4,
+        turns=3,
+        steps=6,
         usage=Usage(input_tokens=400, output_tokens=40, cached_tokens=200),
-        cost=1.75,
+        cost=2.75,
         currency="CNY",
         last_reason="step_limit",
         compactions=2,
@@ -118,10 +124,59 @@ def test_a_summary_adds_up_what_the_log_says(home: Path, root: Path) -> None:
     assert summaries(home, root) == [summary_of(home, path.name, root)]
 
 
+money = st.none() | st.sampled_from([0.0, 0.25, 3.0])
+usage = st.builds(Usage, input_tokens=st.integers(0, 9), cached_tokens=st.integers(0, 9))
+happenings = st.lists(
+    st.one_of(
+        st.builds(TurnStarted),
+        st.builds(SessionResumed, program=st.just("kimi"), cwd=st.just("/")),
+        st.builds(
+            AssistantMessage,
+            parts=st.just([]), usage=st.none() | usage, cost=money, partial=st.booleans(),
+        ),
+        st.builds(Compaction, upto=st.just(1), note=st.just(""), usage=usage, cost=money),
+        st.builds(
+            TurnEnded, reason=st.just(StopReason.DONE),
+            usage=usage, cost=money, steps=st.integers(0, 9),
+        ),
+    ),
+    max_size=12,
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(happenings)
+def test_a_summary_is_the_sum_of_the_turns_and_of_what_is_between_them(
+    tmp_path_factory: pytest.TempPathFactory, events: list[Event]
+) -> None:
+    home = tmp_path_factory.mktemp("home")
+    path = stored(home, home, started(), said("x"), *_possible(events))
+    whole = Account()
+    for event in read_events(path).events:
+        whole(event)
+    summary = summary_of(home, path.name, None)
+    assert (summary.turns, summary.steps, summary.usage, summary.compactions) == (
+        len(whole.turns), whole.steps, whole.usage, whole.compactions
+    )  # fmt: skip
+    assert summary.cost == pytest.approx(whole.cost)
+
+
+def _possible(events: list[Event]) -> Iterator[Event]:
+    """No answer comes outside of a turn."""
+    in_turn = False
+    for event in events:
+        in_turn = isinstance(event, TurnStarted) or (
+            in_turn and not isinstance(event, TurnEnded | SessionResumed)
+        )
+        if in_turn or not isinstance(event, AssistantMessage):
+            yield event
+
+
 def test_a_turn_that_runs_has_no_reason_and_no_price_is_no_cost(home: Path, root: Path) -> None:
     path = stored(
-        home, root, started(), TurnStarted(), said("a"), answer(cost=None), ended(), TurnStarted()
-    )
+        home, root, started(), TurnStarted(), said("a"), answer(cost=None), ended(cost=None),
+        TurnStarted(),
+    )  # fmt: skip
     summary = summary_of(home, path.name, root)
     assert (summary.last_reason, summary.cost, summary.currency) == ("", None, None)
 
@@ -166,6 +221,11 @@ def test_what_cannot_be_used_is_shown_with_the_reason(home: Path, root: Path) ->
         b'{"v":"x","type":"user_message","parts":[1,{"text":3}],"origin":7}',
         b'{"type":"assistant_message","usage":{"input_tokens":"many"},"cost":"dear"}',
         b'{"type":"compaction","usage":[1]}',
+        b'{"type":"assistant_message","usage":{"input_tokens":1e999},"cost":NaN}',
+        b'{"type":"compaction","usage":{"input_tokens":1' + b"0" * 400 + b'},"cost":-Infinity}',
+        b'{"type":"assistant_message","cost":1' + b"0" * 400 + b"}",
+        b'{"type":"session_started","time":1' + b"0" * 400 + b"}",
+        b'{"type":"turn_ended","usage":{},"cost":1e400}',
         b'{"type":"session_started","cwd":3,"model":null,"time":"now","forked_from":[]}',
         b'{"type":["title"],"text":"x"}',
         b'{"type":"title","text":{}}',
@@ -193,6 +253,23 @@ def test_events_in_another_form_count_too(home: Path, root: Path) -> None:
             file.write(json.dumps(form) + "\n")
     (summary,) = summaries(home, root)
     assert (summary.steps, summary.cost) == (3, 1.5)
+
+
+def test_a_session_that_goes_away_while_it_is_looked_at_was_deleted(home: Path, root: Path) -> None:
+    path = stored(home, root, started(), said("x"))
+    # The cache is read after the session was found, and waits for us here.
+    cache = path.parent / NAME
+    os.mkfifo(cache)
+
+    def delete_meanwhile() -> None:
+        with cache.open("wb"):
+            (path / EVENTS).unlink()
+
+    meanwhile = threading.Thread(target=delete_meanwhile)
+    meanwhile.start()
+    with pytest.raises(SessionNotFound, match="was deleted"):
+        summary_of(home, path.name, root)
+    meanwhile.join(10)
 
 
 # --- the cache
@@ -417,7 +494,7 @@ def test_lists_at_the_same_time_do_not_disturb_each_other(home: Path, root: Path
         ("<stdin>\ndiff --git a b\n</stdin>\n\nreview this", "review this"),
         ("<stdin>\ndiff --git a b\n</stdin>", "diff --git a b"),
         ("<file path='a b'>\nx\n</file>\nwhat is it", "what is it"),
-        ("fix a\x1b[31m\x00 bug\u202e\x07 now", "fix a[31m bug now"),
+        ("fix a\x1b[31m\x00 bug\u202e\x07 now", "fix a bug now"),
         ("what about snake_case__names__here", "what about snake_case__names__here"),
         ("do this:", "do this"),
         ("", ""),

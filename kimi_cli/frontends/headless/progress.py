@@ -10,6 +10,7 @@ import time
 from kimi_cli.frontends.account import added
 from kimi_cli.frontends.plain import (
     clean,
+    clean_block,
     compacted,
     compacting,
     money,
@@ -97,10 +98,7 @@ class Progress:
     def line(self, *pieces: str) -> None:
         """Print ``pieces`` as one line; a stderr that is gone is no reason to fail."""
         self._last_line = time.monotonic()
-        text = "  " + " · ".join(clean(p) for p in pieces if p)
-        if self._dim:
-            text = f"\x1b[2m{text}\x1b[0m"
-        say(text)
+        say("  " + " · ".join(clean(p) for p in pieces if p), dim=self._dim)
 
     def doing(self, doing: str) -> None:
         """What the heartbeat says from now on."""
@@ -115,8 +113,11 @@ class Progress:
         return [tokens(self._usage.total_tokens), money(self._cost, self._currency)]
 
 
-def say(text: str) -> None:
-    """A line on stderr, lost when nobody reads it."""
+def say(text: str, dim: bool = False) -> None:
+    """A line on stderr without anything a terminal would obey, lost when nobody reads it."""
+    text = clean_block(text)
+    if dim:
+        text = f"\x1b[2m{text}\x1b[0m"
     try:
         sys.stderr.write(text + "\n")
         sys.stderr.flush()

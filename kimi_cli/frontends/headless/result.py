@@ -38,6 +38,7 @@ class Tally(Account):
         session: str | None,
         model: str,
         exit_code: int,
+        currency: str | None,
         denials: Sequence[dict[str, str]],
     ) -> dict[str, Any]:
         """The object that ``--output-format json`` prints, documented in docs/headless.md."""
@@ -55,7 +56,7 @@ class Tally(Account):
             "seconds": round(self.seconds, 3),
             "usage": usage_fields(self.usage),
             "cost": rounded(self.cost),
-            "currency": ended.currency if ended else None,
+            "currency": currency,
             "turns": [turn.result() for turn in self.turns],
             "compactions": self.compactions,
             "session_usage": usage_fields(self.past + self.usage),

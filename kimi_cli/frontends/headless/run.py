@@ -20,7 +20,7 @@ from kimi_cli.frontends.headless.operations import operations
 from kimi_cli.frontends.headless.progress import Progress, say
 from kimi_cli.frontends.headless.result import Tally
 from kimi_cli.frontends.headless.writer import Writer
-from kimi_cli.frontends.plain import money, spent, tokens
+from kimi_cli.frontends.plain import clean_block, money, spent, tokens
 from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.operations import Compact, Say
 from kimi_cli.store.errors import StoreError
@@ -132,12 +132,14 @@ def _print_result(
         )
     if job.output == "text":
         if ended and ended.answer:
-            writer.write(ended.answer.rstrip("\n") + "\n")
+            answer = ended.answer.rstrip("\n") + "\n"
+            writer.write(clean_block(answer) if os.isatty(_stdout()) else answer)
     else:
         result = tally.result(
             session=session.id if job.keep_session else None,
             model=job.model,
             exit_code=code,
+            currency=session.price.currency if session.price else None,
             denials=session.denials,
         )
         writer.write(json.dumps(result, ensure_ascii=False) + "\n")
