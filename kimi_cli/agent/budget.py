@@ -102,6 +102,13 @@ class Budget:
                 return axis
         return self._parent.exceeded(next_tokens, next_cost) if self._parent else None
 
+    def state(self, axis: Axis) -> tuple[float, float]:
+        """What is used of an axis, and its limit: the own one, else that of a parent."""
+        limits = self._limits()
+        if axis not in limits and self._parent:
+            return self._parent.state(axis)
+        return self._used()[axis], limits[axis]
+
     def warnings(self) -> list[Warned]:
         """The axes that have passed the warning share since the last call."""
         used = self._used()

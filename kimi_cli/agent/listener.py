@@ -113,10 +113,12 @@ class Listener:
 
     def _keep_partial(self) -> None:
         if parts := self._partial():
+            price, used = self._host.price, self.usage.total_tokens > 0
             self._host.record(
                 AssistantMessage(
                     parts=list(parts),
-                    usage=self.usage if self.usage.total_tokens else None,
+                    usage=self.usage if used else None,
+                    cost=cost_of(price, self.usage) if price and used else None,
                     partial=True,
                     **self._times(),
                 )

@@ -148,7 +148,12 @@ class Turn:
         budget, price = self.host.budget, self.host.price
         axis = budget.exceeded(ahead.input_tokens, cost_of(price, ahead) if price else 0.0)
         if axis:
-            raise StopTurn(STOP_OF_AXIS[axis], f"the limit of {axis} is reached")
+            used, limit = budget.state(axis)
+            over = "is used up" if used >= limit else "would be exceeded by the next request"
+            whole = axis in ("steps", "tokens")
+            most, so_far = (f"{n:,.0f}" if whole else f"{n:.4g}" for n in (limit, used))
+            words = f"the limit of {most} {axis} {over} ({so_far} used)"
+            raise StopTurn(STOP_OF_AXIS[axis], words)
 
     async def _run_calls(self, calls: list[ToolCallPart], *, cut: bool) -> None:
         results = await self.host.toolbox.run_all(calls, self.host, cut=cut)

@@ -104,6 +104,11 @@ class Session:
     def id(self) -> str:
         return self._log.id
 
+    def fullness(self) -> float | None:
+        """The share of the context window that the next request would take; None: not known."""
+        window = self._compactor.window
+        return self._record.meter.total / window if window else None
+
     def subscribe(self, listener: Callable[[Event], None]) -> None:
         """Call ``listener`` with every event from now on, in order. It must not block."""
         self._record.subscribe(listener)

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kimi_cli.protocol.event import Event
-from kimi_cli.protocol.events import AssistantMessage, Compaction
+from kimi_cli.protocol.events import (
+    AssistantMessage,
+    Compaction,
+    SessionResumed,
+    TurnEnded,
+    TurnStarted,
+)
 from kimi_cli.protocol.messages import Usage
 
 
@@ -18,8 +24,22 @@ def measured(event: Event) -> Usage | None:
 
 
 def spent(events: Sequence[Event]) -> tuple[Usage, float | None]:
-    """What the requests of a stored history used and cost; None: no price was known."""
-    asked = [e for e in events if isinstance(e, AssistantMessage | Compaction)]
-    usage = sum((e.usage for e in asked if e.usage), Usage())
-    costs = [e.cost for e in asked if e.cost is not None]
-    return usage, sum(costs) if costs else None
+    """What the requests of a stored history used and cost; None: no price was known. A turn's own
+    end is believed: it knows of requests that left no answer."""
+    usage, cost = Usage(), None
+    before: tuple[Usage, float | None] | None = None
+    for event in events:
+        if isinstance(event, TurnStarted):
+            before = usage, cost
+        elif isinstance(event, SessionResumed):
+            before = None
+        elif isinstance(event, AssistantMessage | Compaction):
+            usage, cost = usage + (event.usage or Usage()), _sum(cost, event.cost)
+        elif isinstance(event, TurnEnded) and before is not None:
+            usage, cost = before[0] + event.usage, _sum(before[1], event.cost)
+            before = None
+    return usage, cost
+
+
+def _sum(one: float | None, other: float | None) -> float | None:
+    return one if other is None else (one or 0.0) + other

@@ -120,7 +120,7 @@ def fork(
     with _told():
         new = manage.fork(_home(), _one(session).id, _root(), upto_turn=at_turn)
     print(new)
-    print(f"kimi -r {new}", file=sys.stderr)
+    print(f'kimi -r {new} -p "..."', file=sys.stderr)
 
 
 @app.command()

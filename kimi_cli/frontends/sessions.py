@@ -125,4 +125,4 @@ def _cells(text: str) -> int:
 def _title(session: Summary) -> str:
     if session.problem:
         return f"! {clean(session.problem)}"
-    return clean(session.title) or "(no message)"
+    return (clean(session.title) or "(no message)") + " (fork)" * bool(session.forked_from)

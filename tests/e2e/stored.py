@@ -41,7 +41,7 @@ def begun(kimi: Kimi, server: ScriptedServer, *prompts: str) -> list[str]:
     for prompt in prompts:
         run = kimi("-p", prompt, server=server)
         assert run.code == 0, run.err
-        made.append(run.err.split()[-1])
+        made.append(run.err.split()[-3])
     for age, session in enumerate(reversed(made)):
         aged(kimi, session, age / 24)
     return made

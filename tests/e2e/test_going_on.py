@@ -39,7 +39,7 @@ def test_fork_goes_its_own_way(kimi: Kimi, serve: Serve) -> None:
     made = kimi("sessions", "fork")
     assert made.code == 0
     copy = made.out.strip()
-    assert made.err == f"kimi -r {copy}\n" and copy != session
+    assert made.err == f'kimi -r {copy} -p "..."\n' and copy != session
     assert work(kimi, server, "-r", copy) == copy
     assert goes_on(server.requests[3], server.requests[2])
     check_events(kimi.stored())
@@ -67,7 +67,7 @@ def test_the_second_on_a_session_is_told_of_fork(kimi: Kimi, serve: Serve) -> No
         assert "--fork" in told.err
         copies = [
             work(kimi, server, "--fork", "-r", session[:-1]),
-            kimi("--fork", "-c", "-p", "x", server=server).err.split()[-1],
+            kimi("--fork", "-c", "-p", "x", server=server).err.split()[-3],
         ]
         assert session not in copies
     assert ids(kimi) == sorted([session, *copies])

@@ -31,7 +31,7 @@ def test_step_limit(kimi: Kimi, serve: Serve) -> None:
     assert len(server.requests) == 5
     (warning,) = [e for e in events if e["type"] == "budget_warning"]
     assert (warning["axis"], warning["used"], warning["limit"]) == ("steps", 4, 5)
-    assert "80% of the limit of steps" in run.err
+    assert "80 % of the limit of steps" in run.err
 
 
 def test_token_limit(kimi: Kimi, serve: Serve) -> None:
@@ -110,4 +110,4 @@ def test_limits_come_from_settings_and_flags_win(kimi: Kimi, serve: Serve) -> No
     assert len(server.requests) == 2
     run = kimi("-p", "x", "--max-steps", "4", server=server)
     assert len(server.requests) == 2 + 4
-    assert "50% of the limit of steps" in run.err
+    assert "50 % of the limit of steps" in run.err

@@ -82,7 +82,7 @@ def test_json_is_one_object(name: str, kimi: Kimi, serve: Serve) -> None:
     result = result_of(run)
     assert (run.code, result["stop_reason"]) == (end.code, end.reason)
     assert (result["answer"], result["steps"]) == (end.answer, end.steps)
-    assert run.err.splitlines()[-1] == f"kimi -r {result['session_id']}"
+    assert run.err.splitlines()[-1] == f'kimi -r {result["session_id"]} -p "..."'
     assert kimi.sessions()[-1].name == result["session_id"]
 
 

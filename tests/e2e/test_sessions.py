@@ -34,7 +34,7 @@ def work(kimi: Kimi, server: ScriptedServer, *args: str) -> str:
     assert run.code == 0, run.err
     last = run.err.splitlines()[-1]
     assert last.startswith("kimi -r ")
-    return last.removeprefix("kimi -r ")
+    return last.removeprefix("kimi -r ").split()[0]
 
 
 def test_a_session_is_a_folder(kimi: Kimi, serve: Serve) -> None:
@@ -214,7 +214,7 @@ def test_resume_in_a_folder_that_is_gone(kimi: Kimi, serve: Serve, tmp_path: Pat
     place = tmp_path / "short-lived"
     place.mkdir()
     run = kimi("-p", "x", server=server, cwd=place)
-    session = run.err.split()[-1]
+    session = run.err.split()[-3]
     place.rmdir()
     gone = kimi("-p", "x", "-r", session, server=server)
     assert gone.code == 2

@@ -33,7 +33,7 @@ def test_list_is_about_this_project_newest_first(kimi: Kimi, serve: Serve, tmp_p
     (second,) = begun(kimi, server, "second task\nwith more")
     other = tmp_path / "other"
     other.mkdir()
-    elsewhere = kimi("-p", "elsewhere", server=server, cwd=other).err.split()[-1]
+    elsewhere = kimi("-p", "elsewhere", server=server, cwd=other).err.split()[-3]
     aged(kimi, first, 2)
     run = kimi("sessions", "list")
     assert (run.code, run.err) == (0, "")
@@ -211,7 +211,7 @@ def test_delete_what_is_old(kimi: Kimi, serve: Serve, tmp_path: Path) -> None:
     new, old, older = begun(kimi, server, "one", "two", "three")
     other = tmp_path / "other"
     other.mkdir()
-    elsewhere = kimi("-p", "elsewhere", server=server, cwd=other).err.split()[-1]
+    elsewhere = kimi("-p", "elsewhere", server=server, cwd=other).err.split()[-3]
     aged(kimi, old, 31)
     aged(kimi, older, 400)
     aged(kimi, elsewhere, 31)

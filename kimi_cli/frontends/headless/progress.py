@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 import time
+from collections.abc import Callable
 
 from kimi_cli.frontends.account import added
 from kimi_cli.frontends.plain import (
@@ -13,6 +14,8 @@ from kimi_cli.frontends.plain import (
     clean_block,
     compacted,
     compacting,
+    counted,
+    fit,
     money,
     seconds,
     share,
@@ -26,6 +29,7 @@ from kimi_cli.protocol.events import (
     AssistantMessage,
     BudgetWarning,
     Compaction,
+    Instructions,
     Notice,
     Shrink,
     ToolResult,
@@ -38,13 +42,21 @@ from kimi_cli.protocol.live import (
 )
 from kimi_cli.protocol.messages import Usage
 
+SHORTEST = 12
+"""Columns below which a piece of a line is not cut: the line wraps instead."""
+
 
 class Progress:
     """One line for each finished tool call, wait and warning; a heartbeat in between."""
 
-    def __init__(self, currency: str | None) -> None:
-        self._dim = sys.stderr is not None and sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    def __init__(
+        self, currency: str | None, fullness: Callable[[], float | None] = lambda: None
+    ) -> None:
+        """``fullness`` gives the share of the context window in use, None: not known."""
+        self._terminal = sys.stderr is not None and sys.stderr.isatty()
+        self._dim = self._terminal and "NO_COLOR" not in os.environ
         self._currency = currency
+        self._fullness = fullness
         self._usage = Usage()
         self._cost: float | None = None
         self._doing = "starting"
@@ -63,7 +75,7 @@ class Progress:
                 outcome = event.display or ("" if event.status == "ok" else event.status)
                 self.line(
                     f"step {event.step}", f"{event.name} {event.summary}".strip(), outcome,
-                    seconds(event.seconds), *self._spent(),
+                    seconds(event.seconds), self._full(), *self._spent(),
                 )  # fmt: skip
             case RetryScheduled():
                 when = f"in {seconds(event.delay)}" if seconds(event.delay) else "at once"
@@ -82,6 +94,11 @@ class Progress:
                 self.line(shrunk(event))
             case Notice():
                 self.line(event.text)
+            case Instructions():
+                cut = sum(file.clipped for file in event.files)
+                self.line(
+                    f"AGENTS.md: {counted(len(event.files), 'file')}" + f", {cut} cut" * bool(cut)
+                )
 
     async def beat(self, every: float) -> None:
         """Print a line whenever ``every`` seconds passed without one; runs until cancelled."""
@@ -98,7 +115,10 @@ class Progress:
     def line(self, *pieces: str) -> None:
         """Print ``pieces`` as one line; a stderr that is gone is no reason to fail."""
         self._last_line = time.monotonic()
-        say("  " + " · ".join(clean(p) for p in pieces if p), dim=self._dim)
+        shown = [clean(piece) for piece in pieces if piece]
+        if self._terminal and shown:
+            shown = _fitted(shown, _columns() - 2)
+        say("  " + " · ".join(shown), dim=self._dim)
 
     def doing(self, doing: str) -> None:
         """What the heartbeat says from now on."""
@@ -109,8 +129,28 @@ class Progress:
         self._usage = self._usage + (usage or Usage())
         self._cost = added(self._cost, cost)
 
+    def _full(self) -> str:
+        full = self._fullness()
+        return "" if full is None else f"ctx {share(full, 1)}"
+
     def _spent(self) -> list[str]:
         return [tokens(self._usage.total_tokens), money(self._cost, self._currency)]
+
+
+def _fitted(pieces: list[str], width: int) -> list[str]:
+    """The pieces with the longest cut so that a line of them fits: the figures stay."""
+    over = len(" · ".join(pieces)) - width
+    longest = max(pieces, key=len)
+    if over <= 0 or len(longest) - over < SHORTEST:
+        return pieces
+    return [fit(piece, len(piece) - over) if piece is longest else piece for piece in pieces]
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    except (OSError, ValueError, AttributeError):
+        return 80
 
 
 def say(text: str, dim: bool = False) -> None:

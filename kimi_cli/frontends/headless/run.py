@@ -20,7 +20,7 @@ from kimi_cli.frontends.headless.operations import operations
 from kimi_cli.frontends.headless.progress import Progress, say
 from kimi_cli.frontends.headless.result import Tally
 from kimi_cli.frontends.headless.writer import Writer
-from kimi_cli.frontends.plain import clean_block, money, spent, tokens
+from kimi_cli.frontends.plain import clean_block, counted, money, spent, tokens
 from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.operations import Compact, Say
 from kimi_cli.store.errors import StoreError
@@ -51,7 +51,9 @@ class Job:
 async def run(session: Session, job: Job, exit_code: Callable[[StopReason], int]) -> int:
     """Carry out ``job`` and print its result; returns the exit code. Closes the session."""
     tally = Tally(session.past, session.past_cost)
-    progress = Progress(session.price.currency if session.price else None)
+    progress = Progress(session.price.currency if session.price else None, session.fullness)
+    for event in job.opening:
+        progress(event)
     lost: list[OSError] = []
     loop = asyncio.get_running_loop()
     ending = _Ending(session)
@@ -143,10 +145,12 @@ def _print_result(
             denials=session.denials,
         )
         writer.write(json.dumps(result, ensure_ascii=False) + "\n")
+    if session.denials:
+        progress.line(f"{counted(len(session.denials), 'call')} denied; --yolo allows everything")
     if tally.turns or tally.aside:
         progress.line(*_used(tally, session.price.currency if session.price else None))
     if job.keep_session:
-        say(f"kimi -r {session.id}")
+        say(f'kimi -r {session.id} -p "..."')
 
 
 def _used(tally: Tally, currency: str | None) -> Iterator[str]:
