@@ -8,12 +8,8 @@ import asyncio
 import sys
 
 from kimi_cli.agent import Setup, StopReason, open_session
-from kimi_cli.protocol.event import (
-    Event,
-)
-from kimi_cli.protocol.events import (
-    ToolResult,
-)
+from kimi_cli.protocol.event import Event
+from kimi_cli.protocol.events import ToolResult
 
 
 def show(event: Event) -> None:

@@ -6,6 +6,7 @@ are kept by this code, and ``Pinned.musts`` is what must be found again in the n
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -247,3 +248,28 @@ class Pins:
 
 def _section(title: str, text: str) -> str:
     return f"# {title}\n{text}" if text else ""
+
+
+def missing_in(messages: Sequence[bytes], musts: Sequence[str]) -> list[str]:
+    """Those of ``musts`` that none of the encoded messages holds word for word."""
+    texts: list[str] = []
+    for message in messages:
+        _strings(json.loads(b"[" + message + b"]"), texts)
+    whole = "\0".join(texts)
+    return [must for must in musts if _plain(must) not in whole]
+
+
+def _strings(value: object, into: list[str]) -> None:
+    if isinstance(value, str):
+        into.append(value)
+    elif isinstance(value, list):
+        for inner in value:
+            _strings(inner, into)
+    elif isinstance(value, dict):
+        for inner in value.values():
+            _strings(inner, into)
+
+
+def _plain(text: str) -> str:
+    """The text as it can be sent: see ``model.codec.dumps``."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

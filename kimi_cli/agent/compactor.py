@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -10,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kimi_cli.agent.budget import Budget, cost_of
-from kimi_cli.agent.compaction import Cut, Pinned, Pins, cut
+from kimi_cli.agent.compaction import Cut, Pinned, Pins, cut, missing_in
 from kimi_cli.agent.digest import digest
+from kimi_cli.agent.learned_window import LearnedWindow
 from kimi_cli.agent.note import Note, NoteWriter
-from kimi_cli.agent.projection import Projection
 from kimi_cli.agent.record import Record
 from kimi_cli.agent.window import Shares, answer_room, shares, trigger
 from kimi_cli.model.catalogue import Price
@@ -29,11 +28,8 @@ log = logging.getLogger(__name__)
 Book = Callable[[Usage], None]
 """Books what a request for a note used."""
 
-MAX_REFUSALS = 5
 LAST_RESORT = 4
 """The refusal from which not even the step that runs must stay."""
-GUESSED_SHARE = 0.8
-"""Of what was refused: the window where the refusal names none."""
 TOO_MANY_BYTES = 413
 NEAR = 0.6
 SQUEEZE = 0.6
@@ -63,7 +59,7 @@ class NoteRefused(Exception):
 
 
 class Compactor:
-    """``window`` is the context window in tokens as far as it is known by now, 0: no limit."""
+    """Looks after the context of one session, with the limits that its server turns out to have."""
 
     def __init__(
         self,
@@ -75,7 +71,7 @@ class Compactor:
         tools: Sequence[ToolSchema],
         rules: Rules,
     ) -> None:
-        self.window = provider.window
+        self._limits = LearnedWindow(provider.window)
         self._record = record
         self._provider = provider
         self._workspace = workspace
@@ -86,11 +82,16 @@ class Compactor:
         self._notes = NoteWriter(record, provider, tools)
         self._asked: str | None = None
         self._floor = 0
-        # The refusals since a request was taken, the window before one of them was guessed from,
-        # and how often there were such.
-        self._refusals = 0
-        self._before_guess: int | None = None
-        self._guesses = 0
+
+    @property
+    def window(self) -> int:
+        """The context window in tokens as far as it is known or guessed by now, 0: no limit."""
+        return self._limits.window
+
+    @property
+    def known_window(self) -> int:
+        """The window without what is only guessed."""
+        return self._limits.known
 
     def ask(self, focus: str) -> None:
         """Compact before the next request."""
@@ -108,7 +109,7 @@ class Compactor:
         """To be called before each request: compacts when the window is nearly full, or when it
         was asked for. Raises StoreError."""
         compacted = await self.if_asked(book)
-        if not self._rules.auto or self._refusals:
+        if not self._rules.auto or self._limits.refusals:
             return
         if not compacted and self.window and await self._full():
             await self.compact("window", book)
@@ -127,13 +128,10 @@ class Compactor:
     async def after_refusal(self, error: ModelError, book: Book) -> bool:
         """The server refused the request as too long: make the next one smaller. False when there
         is nothing left to try. Raises StoreError."""
-        self._refusals += 1
-        if not self._rules.auto or self._refusals > MAX_REFUSALS:
-            self._forget_guess()
-            self._refusals = 0
+        if not self._rules.auto or not self._limits.refused():
             return False
         self._learn(error)
-        if self._refusals == 1:
+        if self._limits.refusals == 1:
             if self._record.meter.total <= self._limit():
                 # Only the room asked for the answer was too large: see ``cap``.
                 return True
@@ -146,18 +144,7 @@ class Compactor:
 
     def accepted(self) -> None:
         """The server took the last request."""
-        if self._guesses < 2:
-            # It may have been a whim of something between us and the server.
-            self._forget_guess()
-        self._before_guess = None
-        self._refusals = 0
-
-    def _forget_guess(self) -> None:
-        self.window, self._before_guess = self._known(), None
-
-    def _known(self) -> int:
-        """The window without what is only guessed."""
-        return self.window if self._before_guess is None else self._before_guess
+        self._limits.accepted()
 
     async def compact(
         self,
@@ -175,11 +162,11 @@ class Compactor:
         before = record.meter.total
         share = self._shares()
         where = self._cut(share)
-        again = self._refusals > 1 and record.projection.compaction is not None
+        again = self._limits.refusals > 1 and record.projection.compaction is not None
         if not record.projection.spoken(where.upto) and not again:
             return None
         begun = time.monotonic()
-        record.show(CompactionStarted(reason=reason, tokens=before, window=self._known()))
+        record.show(CompactionStarted(reason=reason, tokens=before, window=self._limits.known))
         note = Note(failure="the server refused the request as too long")
         if ask:
             note = await self._note(focus, share.note, book)
@@ -191,7 +178,7 @@ class Compactor:
             event, pinned = self._event(attempt, where, share)
             trial = record.projection.with_event(event)
             # What the code keeps must be there, whatever became of it on the way to the wire.
-            missing = missing_in(trial, pinned.musts)
+            missing = missing_in(trial.messages, pinned.musts)
             if not missing:
                 break
             log.error("a compaction lost %d facts: %s", len(missing), missing[0][:200])
@@ -199,7 +186,7 @@ class Compactor:
             record.add(Notice(level="warning", text="the context could not be compacted safely"))
             return None
         event.reason, event.focus = reason, focus
-        event.tokens_before, event.window = before, self._known()
+        event.tokens_before, event.window = before, self._limits.known
         event.tokens_after = record.total_of(trial)
         if reason == "server" and event.tokens_after >= before:
             return None
@@ -230,7 +217,7 @@ class Compactor:
     def _shares(self) -> Shares:
         record = self._record
         window = self.window or record.meter.total * 2
-        squeeze = SQUEEZE ** max(self._refusals - 1, 0)
+        squeeze = SQUEEZE ** max(self._limits.refusals - 1, 0)
         return shares(window, record.fixed(), self._rules.recent, squeeze)
 
     def _cut(self, share: Shares) -> Cut:
@@ -241,7 +228,7 @@ class Compactor:
             lambda index: record.size(messages[index]),
             share.recent,
             record.at.seq,
-            running=self._refusals < LAST_RESORT,
+            running=self._limits.refusals < LAST_RESORT,
         )
 
     async def _note(self, focus: str, share: int, book: Book) -> Note:
@@ -281,18 +268,12 @@ class Compactor:
         meter = self._record.meter
         if error.window:
             answer = self.cap() or self._provider.output_cap or 0
-            self._forget_guess()
-            self.window = min(self.window or error.window, error.window)
+            self._limits.named(error.window)
             # Request and answer together are what did not fit.
             meter.at_least(error.window - answer)
-            return
-        if self._before_guess is None:
-            self._before_guess = self.window
-            self._guesses += 1
-        if error.status == TOO_MANY_BYTES:
-            # A proxy's limit, which says nothing of tokens.
-            self._guesses = 0
-        self.window = int(min(self.window or meter.total, meter.total) * GUESSED_SHARE)
+        else:
+            # A proxy's limit on bytes says nothing of tokens.
+            self._limits.guess(meter.total, lasting=error.status != TOO_MANY_BYTES)
 
     def _fit(self) -> None:
         """After a compaction: cut tool results of the steps that were kept where they are still
@@ -305,7 +286,7 @@ class Compactor:
         record = self._record
         before = record.meter.total
         for limit in RESULT_LIMITS:
-            event = Shrink(upto=upto, limit=limit, tokens_before=before, window=self._known())
+            event = Shrink(upto=upto, limit=limit, tokens_before=before, window=self._limits.known)
             event.tokens_after = record.total_of(record.projection.with_event(event))
             if event.tokens_after <= self._limit():
                 break
@@ -313,28 +294,3 @@ class Compactor:
             record.add(event)
             self._floor = record.meter.total
         return event.tokens_after <= self._limit()
-
-
-def missing_in(projection: Projection, musts: Sequence[str]) -> list[str]:
-    """Those of ``musts`` that no message of the projection holds word for word."""
-    texts: list[str] = []
-    for message in projection.messages:
-        _strings(json.loads(b"[" + message + b"]"), texts)
-    whole = "\0".join(texts)
-    return [must for must in musts if _plain(must) not in whole]
-
-
-def _strings(value: object, into: list[str]) -> None:
-    if isinstance(value, str):
-        into.append(value)
-    elif isinstance(value, list):
-        for inner in value:
-            _strings(inner, into)
-    elif isinstance(value, dict):
-        for inner in value.values():
-            _strings(inner, into)
-
-
-def _plain(text: str) -> str:
-    """The text as it can be sent: see ``model.codec.dumps``."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

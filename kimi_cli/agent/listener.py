@@ -8,9 +8,7 @@ import time
 from kimi_cli.agent.budget import cost_of
 from kimi_cli.agent.host import Host
 from kimi_cli.agent.stop import StopTurn
-from kimi_cli.protocol.events import (
-    AssistantMessage,
-)
+from kimi_cli.protocol.events import AssistantMessage
 from kimi_cli.protocol.live import (
     RetryScheduled,
     TextDelta,

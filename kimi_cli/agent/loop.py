@@ -13,7 +13,7 @@ from kimi_cli.agent.repeats import REMINDERS, STOP_AT, RepeatGuard
 from kimi_cli.agent.stop import StopTurn
 from kimi_cli.protocol.events import BudgetWarning, UserMessage
 from kimi_cli.protocol.live import StepStarted
-from kimi_cli.protocol.messages import TextPart, ToolCallPart, Usage
+from kimi_cli.protocol.messages import TextPart, ToolCallPart, Usage, added
 from kimi_cli.protocol.provider import Completed, ErrorClass, ModelRequest
 from kimi_cli.protocol.stops import StopReason
 from kimi_cli.store.errors import StoreError
@@ -140,8 +140,7 @@ class Turn:
         host = self.host
         cost = cost_of(host.price, usage) if host.price else None
         self.usage = self.usage + usage
-        if cost is not None:
-            self.cost = (self.cost or 0.0) + cost
+        self.cost = added(self.cost, cost)
         host.budget.spend(usage, cost)
 
     def _guard_budget(self, ahead: Usage) -> None:

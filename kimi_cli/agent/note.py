@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from kimi_cli.agent.listener import retry_event
 from kimi_cli.agent.record import Record
 from kimi_cli.agent.window import answer_room
-from kimi_cli.model.tokens import estimate
 from kimi_cli.prompts import load
 from kimi_cli.protocol.messages import TextPart, Usage
 from kimi_cli.protocol.provider import (
@@ -67,7 +66,8 @@ class NoteWriter:
             book(usage)
 
         for text in (instruction, instruction + AGAIN):
-            room = answer_room(window, self._record.meter.total + estimate(text)) if window else 0
+            ahead = self._record.meter.total + self._record.size(text)
+            room = answer_room(window, ahead) if window else 0
             if window and room < LEAST_ROOM:
                 return Note(failure="there was no room left to ask for one", usage=used)
             answer = await self._ask(text, room, count)
@@ -85,30 +85,24 @@ class NoteWriter:
             (*record.messages, record.projection.encode_user(text)),
             self._tools,
             max_output_tokens=min(cap, room) if cap and room else None,
-            new_tokens=record.meter.uncached + estimate(text),
+            new_tokens=record.meter.uncached + record.size(text),
         )
-        heard = ""
+        heard = False
         try:
             async for event in provider.stream(request):
                 if isinstance(event, RetryWait):
                     record.show(retry_event(event))
                 elif isinstance(event, Completed):
-                    book(self._used(event))
+                    book(record.used(event))
                     return event
                 elif isinstance(event, Failed):
                     if event.partial:
-                        book(self._used(event.partial))
+                        book(record.used(event.partial))
                     return event
                 else:
-                    heard = heard or "something"
+                    heard = True
         except asyncio.CancelledError:
             if heard:
                 book(Usage(input_tokens=record.meter.total))
             raise
         raise RuntimeError("the model's stream ended without an end")
-
-    def _used(self, answer: Completed) -> Usage:
-        if answer.usage is not None:
-            return answer.usage
-        said = sum(estimate(part.model_dump_json()) for part in answer.parts)
-        return Usage(input_tokens=self._record.meter.total, output_tokens=said)

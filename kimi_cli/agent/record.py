@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -15,7 +16,8 @@ from kimi_cli.model.tokens import TokenMeter
 from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.events import Compaction, Repair, Shrink
 from kimi_cli.protocol.messages import Usage
-from kimi_cli.protocol.provider import Provider
+from kimi_cli.protocol.provider import Completed, Provider
+from kimi_cli.protocol.tools import ToolSchema
 from kimi_cli.store.errors import StoreError
 from kimi_cli.store.log import Log
 
@@ -38,16 +40,19 @@ class Record:
     """Keeps what happened in a log, and beside it the request that follows from it.
 
     ``messages`` are the encoded messages of that request, ``meter`` its size in tokens, ``facts``
-    what must never be lost. ``tools`` are texts that go out with each request.
+    what must never be lost. ``tools`` go out with each request.
     """
 
-    def __init__(self, store: Log, provider: Provider, tools: Sequence[str]) -> None:
+    def __init__(self, store: Log, provider: Provider, tools: Sequence[ToolSchema]) -> None:
         self.at = Position()
         self.meter = TokenMeter(lambda: provider.counter)
         self.facts = Facts()
         self.projection = Projection(provider.encoder)
         self._store = store
-        self._tools = tools
+        self._tools = [
+            f"{tool.name} {tool.description} {json.dumps(tool.parameters, default=dict)}"
+            for tool in tools
+        ]
         self._listeners: list[Callable[[Event], None]] = []
         self._measure_again()
 
@@ -68,6 +73,13 @@ class Record:
     def total_of(self, projection: Projection) -> int:
         """The tokens of a request made of another projection."""
         return self._tools_size() + sum(map(self.size, projection.messages))
+
+    def used(self, reply: Completed) -> Usage:
+        """What an answer used: the server's count, else an estimate. Some servers count nothing."""
+        if reply.usage and reply.usage.input_tokens:
+            return reply.usage
+        said = sum(self.size(part.model_dump_json()) for part in reply.parts)
+        return Usage(input_tokens=self.meter.total, output_tokens=said)
 
     def ahead(self) -> Usage:
         """What the input of the next request will use, as far as it is known."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from kimi_cli.agent.attended import Attended
 from kimi_cli.agent.budget import Budget, cost_of
 from kimi_cli.agent.compactor import Compactor, NoteRefused, Rules
 from kimi_cli.agent.loop import Check, Turn
+from kimi_cli.agent.news import News
 from kimi_cli.agent.questions import OnAsk, Questions
 from kimi_cli.agent.record import Record
 from kimi_cli.agent.spent import spent
@@ -21,7 +21,6 @@ from kimi_cli.agent.stop import StopTurn
 from kimi_cli.agent.toolbox import Toolbox
 from kimi_cli.model.catalogue import Price
 from kimi_cli.model.errors import REMEDIES
-from kimi_cli.model.tokens import estimate
 from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.events import (
     Compaction,
@@ -78,15 +77,16 @@ class Session:
         """What was refused in this run, for the result: tool, summary and reason."""
         self._log = log
         self._tools = tools
-        self._record = Record(log, provider, [_words(tool) for tool in tools])
+        self._record = Record(log, provider, tools)
         self._record.subscribe(self._note)
+        self._news = News(workspace.processes)
+        self._record.subscribe(self._news)
         self._compactor = Compactor(
             self._record, provider, workspace, budget, price, tools, context
         )
         self._questions = Questions(self._record, on_ask)
         self._queue: asyncio.Queue[Say] = asyncio.Queue()
         self._steering: list[str] = []
-        self._known_ends: set[str] = set()
         self._work = Attended()
 
     async def __aenter__(self) -> Self:
@@ -106,7 +106,7 @@ class Session:
 
     def fullness(self) -> float | None:
         """The share of the context window that the next request would take; None: not known."""
-        window = self._compactor.window
+        window = self._compactor.known_window
         return self._record.meter.total / window if window else None
 
     def subscribe(self, listener: Callable[[Event], None]) -> None:
@@ -197,11 +197,10 @@ class Session:
 
     def usage_of(self, reply: Completed) -> Usage:
         self._compactor.accepted()
-        if reply.usage is None or not reply.usage.input_tokens:
-            said = sum(estimate(part.model_dump_json()) for part in reply.parts)
-            return Usage(input_tokens=self._record.meter.total, output_tokens=said)
-        self._record.meter.measure(reply.usage)
-        return reply.usage
+        used = self._record.used(reply)
+        if used is reply.usage:
+            self._record.meter.measure(used)
+        return used
 
     def begin_step(self) -> None:
         self._record.at.step += 1
@@ -211,15 +210,7 @@ class Session:
         return messages
 
     def take_news(self) -> list[str]:
-        """Background tasks that ended without the model having seen it."""
-        news = []
-        for task in self.workspace.processes.tasks():
-            if task.result is not None and task.id not in self._known_ends:
-                self._known_ends.add(task.id)
-                code = task.result.code
-                how = "was killed" if code is None else f"ended with exit status {code}"
-                news.append(f"Background task {task.id} {how} after {task.seconds:.0f} s.")
-        return news
+        return self._news.take()
 
     def stop_for(self, error: ModelError) -> StopTurn:
         remedy = REMEDIES[error.kind]
@@ -305,12 +296,6 @@ class Session:
         if event.status == "denied":
             text = "".join(p.text for p in event.parts if isinstance(p, TextPart))
             self.denials.append({"tool": event.name, "summary": event.summary, "reason": text})
-        if event.data.get("task") and event.data.get("exit_code") is not None:
-            self._known_ends.add(str(event.data["task"]))
-
-
-def _words(tool: ToolSchema) -> str:
-    return f"{tool.name} {tool.description} {json.dumps(tool.parameters, default=dict)}"
 
 
 def _parts(say: Say) -> list[ContentPart]:

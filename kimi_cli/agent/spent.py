@@ -12,7 +12,7 @@ from kimi_cli.protocol.events import (
     TurnEnded,
     TurnStarted,
 )
-from kimi_cli.protocol.messages import Usage
+from kimi_cli.protocol.messages import Usage, added
 
 
 def measured(event: Event) -> Usage | None:
@@ -34,12 +34,8 @@ def spent(events: Sequence[Event]) -> tuple[Usage, float | None]:
         elif isinstance(event, SessionResumed):
             before = None
         elif isinstance(event, AssistantMessage | Compaction):
-            usage, cost = usage + (event.usage or Usage()), _sum(cost, event.cost)
+            usage, cost = usage + (event.usage or Usage()), added(cost, event.cost)
         elif isinstance(event, TurnEnded) and before is not None:
-            usage, cost = before[0] + event.usage, _sum(before[1], event.cost)
+            usage, cost = before[0] + event.usage, added(before[1], event.cost)
             before = None
     return usage, cost
-
-
-def _sum(one: float | None, other: float | None) -> float | None:
-    return one if other is None else (one or 0.0) + other

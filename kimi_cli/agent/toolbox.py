@@ -20,9 +20,7 @@ from kimi_cli.protocol.events import (
     ToolStarted,
     ToolStatus,
 )
-from kimi_cli.protocol.live import (
-    ToolOutputDelta,
-)
+from kimi_cli.protocol.live import ToolOutputDelta
 from kimi_cli.protocol.messages import ContentPart, TextPart, ToolCallPart
 from kimi_cli.protocol.tools import Intent, Tool, ToolError, ToolOutput, ToolSchema, schema_of
 from kimi_cli.protocol.workspace import StaleFile, Workspace

@@ -17,7 +17,7 @@ from kimi_cli.protocol.events import (
     TurnStarted,
     UserMessage,
 )
-from kimi_cli.protocol.messages import ContentPart, TextPart, Usage
+from kimi_cli.protocol.messages import ContentPart, TextPart, Usage, added
 
 
 @dataclass(slots=True)
@@ -127,11 +127,6 @@ class Account:
     def changed_files(self) -> list[dict[str, str]]:
         """``path`` and ``action`` of each file that the file tools changed, by path."""
         return [{"path": path, "action": how} for path, how in sorted(self._changed.items())]
-
-
-def added(one: float | None, other: float | None) -> float | None:
-    """A sum of costs; None, for not known, counts only beside another None."""
-    return one if other is None else (one or 0.0) + other
 
 
 def _text(parts: Sequence[ContentPart]) -> str:

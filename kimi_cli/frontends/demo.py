@@ -14,12 +14,8 @@ from rich.console import Console
 
 from kimi_cli.agent import Session, StopReason
 from kimi_cli.frontends.transcript import Transcript
-from kimi_cli.protocol.event import (
-    Event,
-)
-from kimi_cli.protocol.events import (
-    ToolResult,
-)
+from kimi_cli.protocol.event import Event
+from kimi_cli.protocol.events import ToolResult
 
 HERE = Path(__file__).resolve().parent.parent / "demo"
 RECORDING = HERE / "session.jsonl"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field
 
 from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.messages import AssistantPart, ContentPart, Usage
@@ -319,9 +319,3 @@ DurableEvent = Annotated[
     | TurnEnded,
     Field(discriminator="type"),
 ]
-
-
-def durable_adapter() -> TypeAdapter[DurableEvent]:
-    """The parser of stored events. Building it is costly (tens of ms): only who reads a session
-    needs it, and keeps it."""
-    return TypeAdapter(DurableEvent)

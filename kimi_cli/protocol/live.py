@@ -55,14 +55,3 @@ class CompactionStarted(Event):
     reason: CompactionReason
     tokens: int
     window: int
-
-
-LiveEvent = (
-    TextDelta
-    | ThinkingDelta
-    | ToolCallDelta
-    | ToolOutputDelta
-    | StepStarted
-    | RetryScheduled
-    | CompactionStarted
-)

@@ -88,6 +88,11 @@ class Usage(Part):
         return self.input_tokens + self.output_tokens
 
 
+def added(one: float | None, other: float | None) -> float | None:
+    """A sum of costs; None, for not known, counts only beside another None."""
+    return one if other is None else (one or 0.0) + other
+
+
 @dataclass(frozen=True, slots=True)
 class SystemMessage:
     text: str

@@ -7,9 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, assert_never
 
-from kimi_cli.protocol.event import (
-    Event,
-)
+from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.events import (
     AssistantMessage,
     SessionStarted,

@@ -10,12 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from kimi_cli.agent import Setup, StopReason, open_session
-from kimi_cli.protocol.event import (
-    Event,
-)
-from kimi_cli.protocol.live import (
-    StepStarted,
-)
+from kimi_cli.protocol.event import Event
+from kimi_cli.protocol.live import StepStarted
 from tests.support import scripts
 from tests.support.server import ScriptedServer
 

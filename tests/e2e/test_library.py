@@ -14,17 +14,13 @@ from pathlib import Path
 import pytest
 
 from kimi_cli.agent import Opened, Setup, SetupError, StopReason, open_session
-from kimi_cli.protocol.event import (
-    Event,
-)
+from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.events import (
     SessionStarted,
     ToolResult,
     TurnEnded,
 )
-from kimi_cli.protocol.live import (
-    ToolOutputDelta,
-)
+from kimi_cli.protocol.live import ToolOutputDelta
 from tests.support.program import Kimi
 from tests.support.recorded import Recorded
 from tests.support.replies import Reply, text, tool_calls

@@ -13,9 +13,7 @@ from typing import Any
 import pytest
 
 from kimi_cli.agent import Opened, Setup, open_session
-from kimi_cli.protocol.event import (
-    Event,
-)
+from kimi_cli.protocol.event import Event
 from tests.support.replies import Reply
 from tests.support.server import ScriptedServer
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kimi_cli.agent.compactor import missing_in
+from kimi_cli.agent.compaction import missing_in
 from kimi_cli.agent.note import AGAIN
 from kimi_cli.agent.stop import StopTurn
 from kimi_cli.protocol.event import Event
@@ -272,9 +272,9 @@ async def test_the_facts_survive_many_compactions(stage: StageMaker, tmp_path: P
             if number % 20:
                 assert f"f{number}.txt (created)" in joined or f"f{number}.txt" in json.dumps(last)
         record = s.session._record
-        assert missing_in(record.projection, ["the secret word is needle-0", "nowhere"]) == [
-            "nowhere"
-        ]
+        assert missing_in(
+            record.projection.messages, ["the secret word is needle-0", "nowhere"]
+        ) == ["nowhere"]
 
 
 async def test_a_compaction_asked_for_in_the_last_step_is_not_lost(stage: StageMaker) -> None:

@@ -26,9 +26,7 @@ from kimi_cli.agent.repeats import STOP_AT
 from kimi_cli.cli.exit_codes import EXIT_CODES
 from kimi_cli.frontends.headless.run import Job
 from kimi_cli.frontends.headless.run import run as headless
-from kimi_cli.protocol.event import (
-    Event,
-)
+from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.events import (
     DURABLE,
     AssistantMessage,

@@ -12,9 +12,7 @@ from kimi_cli.agent.projection import Projection
 from kimi_cli.model.catalogue import lookup
 from kimi_cli.model.codec import ChatEncoder
 from kimi_cli.model.dialects import dialect_named
-from kimi_cli.protocol.event import (
-    Event,
-)
+from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.events import (
     AssistantMessage,
     Notice,

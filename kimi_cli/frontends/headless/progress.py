@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable
 
-from kimi_cli.frontends.account import added
 from kimi_cli.frontends.plain import (
     clean,
     clean_block,
@@ -22,9 +21,7 @@ from kimi_cli.frontends.plain import (
     shrunk,
     tokens,
 )
-from kimi_cli.protocol.event import (
-    Event,
-)
+from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.events import (
     AssistantMessage,
     BudgetWarning,
@@ -40,7 +37,7 @@ from kimi_cli.protocol.live import (
     RetryScheduled,
     StepStarted,
 )
-from kimi_cli.protocol.messages import Usage
+from kimi_cli.protocol.messages import Usage, added
 
 SHORTEST = 12
 """Columns below which a piece of a line is not cut: the line wraps instead."""

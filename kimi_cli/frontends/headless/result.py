@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kimi_cli.frontends.account import Account, added
+from kimi_cli.frontends.account import Account
 from kimi_cli.frontends.plain import rounded, usage_fields
 from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.events import TurnEnded
-from kimi_cli.protocol.messages import Usage
+from kimi_cli.protocol.messages import Usage, added
 from kimi_cli.protocol.stops import StopReason
 
 

@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 from kimi_cli.agent import Session, StopReason, StopTurn
 from kimi_cli.agent.loop import Check
-from kimi_cli.frontends.account import added
 from kimi_cli.frontends.headless.checks import SchemaCheck, VerifyCheck
 from kimi_cli.frontends.headless.operations import operations
 from kimi_cli.frontends.headless.progress import Progress, say
@@ -22,6 +21,7 @@ from kimi_cli.frontends.headless.result import Tally
 from kimi_cli.frontends.headless.writer import Writer
 from kimi_cli.frontends.plain import clean_block, counted, money, spent, tokens
 from kimi_cli.protocol.event import Event
+from kimi_cli.protocol.messages import added
 from kimi_cli.protocol.operations import Compact, Say
 from kimi_cli.store.errors import StoreError
 from kimi_cli.store.events_file import encode_event
