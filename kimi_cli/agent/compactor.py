@@ -14,7 +14,7 @@ from kimi_cli.agent.digest import digest
 from kimi_cli.agent.learned_window import LearnedWindow
 from kimi_cli.agent.note import Note, NoteWriter
 from kimi_cli.agent.record import Record
-from kimi_cli.agent.window import Shares, answer_room, shares, trigger
+from kimi_cli.agent.window import NEARLY_FULL, Filling, Shares, answer_room, shares, trigger
 from kimi_cli.model.catalogue import Price
 from kimi_cli.protocol.events import Compaction, CompactionReason, Notice, Shrink
 from kimi_cli.protocol.live import CompactionStarted
@@ -72,6 +72,7 @@ class Compactor:
         rules: Rules,
     ) -> None:
         self._limits = LearnedWindow(provider.window)
+        self._filling = Filling()
         self._record = record
         self._provider = provider
         self._workspace = workspace
@@ -107,8 +108,12 @@ class Compactor:
 
     async def make_room(self, book: Book) -> None:
         """To be called before each request: compacts when the window is nearly full, or when it
-        was asked for. Raises StoreError."""
+        was asked for; where the user switched that off, warns instead. Raises StoreError."""
         compacted = await self.if_asked(book)
+        if not self._rules.auto and self.window:
+            total = await self._total(self.window * NEARLY_FULL)
+            if news := self._filling.news(self.window, total):
+                self._record.add(Notice(level="warning", text=news))
         if not self._rules.auto or self._limits.refusals:
             return
         if not compacted and self.window and await self._full():
@@ -198,18 +203,23 @@ class Compactor:
         return event
 
     async def _full(self) -> bool:
-        meter = self._record.meter
         limit = self._limit()
+        total = await self._total(limit)
+        if total <= limit:
+            return False
+        # What is left after a compaction may be large in itself: compact again only when there is
+        # something new, or no room at all.
+        return total - self._floor > self.window // 20 or total > self.window * 0.95
+
+    async def _total(self, limit: float) -> int:
+        """The tokens of the next request, as sure as a comparison with ``limit`` needs."""
+        meter = self._record.meter
         if meter.new > meter.total // 3 and limit * NEAR < meter.total < self.window:
             # Much of it is only estimated, and it matters: the server knows.
             request = ModelRequest(self._record.messages, self._tools)
             if exact := await self._provider.count(request):
                 meter.correct(exact)
-        if meter.total <= limit:
-            return False
-        # What is left after a compaction may be large in itself: compact again only when there is
-        # something new, or no room at all.
-        return meter.total - self._floor > self.window // 20 or meter.total > self.window * 0.95
+        return meter.total
 
     def _limit(self) -> int:
         return trigger(self.window, self._rules.share)

@@ -14,6 +14,7 @@ from kimi_cli.agent.budget import Budget, cost_of
 from kimi_cli.agent.compactor import Compactor, NoteRefused, Rules
 from kimi_cli.agent.loop import Check, Turn
 from kimi_cli.agent.news import News
+from kimi_cli.agent.opening import OpeningLog
 from kimi_cli.agent.questions import OnAsk, Questions
 from kimi_cli.agent.record import Record
 from kimi_cli.agent.spent import spent
@@ -75,9 +76,9 @@ class Session:
         """What the session used before this run."""
         self.denials: list[dict[str, str]] = []
         """What was refused in this run, for the result: tool, summary and reason."""
-        self._log = log
+        self._log = OpeningLog(log)
         self._tools = tools
-        self._record = Record(log, provider, tools)
+        self._record = Record(self._log, provider, tools)
         self._record.subscribe(self._note)
         self._news = News(workspace.processes)
         self._record.subscribe(self._news)
@@ -227,7 +228,7 @@ class Session:
         reason, detail = StopReason.DONE, ""
         try:
             self._work.begin()
-            self.record(TurnStarted())
+            self.record(TurnStarted(currency=self._currency))
             self.record(UserMessage(parts=_parts(say)))
             self._work.check()
             async with asyncio.timeout(self.budget.seconds_left):
@@ -254,7 +255,7 @@ class Session:
             answer=turn.answer,
             usage=turn.usage,
             cost=turn.cost,
-            currency=self.price.currency if self.price else None,
+            currency=self._currency,
             steps=turn.steps,
             seconds=round(time.monotonic() - begun, 3),
         )
@@ -286,6 +287,10 @@ class Session:
             if ended.reason is StopReason.DONE:
                 ended.reason, ended.detail = StopReason.STORE_FAILED, str(error)
             self.show(ended)
+
+    @property
+    def _currency(self) -> str | None:
+        return self.price.currency if self.price else None
 
     def _book(self, usage: Usage) -> None:
         self.budget.spend(usage, cost_of(self.price, usage) if self.price else None)

@@ -8,6 +8,7 @@ ANSWER_ROOM = 16_384
 """What a model that thinks needs for one answer (platform.moonshot.ai: at least 16,000)."""
 INSTRUCTION_ROOM = 2_048
 LEAST_ANSWER = 256
+NEARLY_FULL = 0.85
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,27 @@ def shares(window: int, fixed: int, recent: int, squeeze: float = 1.0) -> Shares
         files=free // 16,
         recent=min(recent, free // 4),
     )
+
+
+class Filling:
+    """Says once when a window that nobody makes room in is nearly full, and once when it is full;
+    again only after there was room in between."""
+
+    def __init__(self) -> None:
+        self._said = 0
+
+    def news(self, window: int, used: int) -> str:
+        """A warning for people when ``used`` has come to a mark since the last call, else ""."""
+        full = answer_room(window, used) <= LEAST_ANSWER
+        level = 2 if full else int(used >= window * NEARLY_FULL)
+        before, self._said = self._said, level
+        if level <= before:
+            return ""
+        state = "full" if full else f"{used / window:.0%} full".replace("%", " %")
+        return (
+            f"the context window is {state} ({used:,} of {window:,} tokens) and auto_compact is "
+            "off: `kimi compact` makes room"
+        )
 
 
 def answer_room(window: int, used: int) -> int:

@@ -89,22 +89,25 @@ def main(
     ] = None,
     yolo: Annotated[bool, typer.Option("--yolo", help="Allow everything without asking.")] = False,
     on_ask: Annotated[
-        Literal["deny", "fail"] | None,
-        typer.Option(help="Headless, when something needs approval: deny it, or end with 20."),
+        str | None,
+        typer.Option(
+            help="Headless, when something needs approval: deny it, or end with 20.",
+            metavar="[deny|fail]",
+        ),
     ] = None,
     max_steps: Annotated[
-        int | None, typer.Option(help="Most model requests of the run.", metavar="N")
+        str | None, typer.Option(help="Most model requests of the run.", metavar="N")
     ] = None,
     max_tokens: Annotated[
-        int | None,
+        str | None,
         typer.Option(help="Most tokens of the run, input and output together.", metavar="N"),
     ] = None,
     max_cost: Annotated[
-        float | None,
+        str | None,
         typer.Option(help="Most money of the run, in the price's currency.", metavar="AMOUNT"),
     ] = None,
     timeout: Annotated[
-        float | None, typer.Option(help="Wall-clock limit of the run.", metavar="SECONDS")
+        str | None, typer.Option(help="Wall-clock limit of the run.", metavar="SECONDS")
     ] = None,
     json_schema: Annotated[
         Path | None, typer.Option(help="The answer must validate against this.", metavar="FILE")

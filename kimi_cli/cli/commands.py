@@ -69,11 +69,13 @@ def compact(
     focus: Annotated[
         str, typer.Option(help="What the model should keep above all.", metavar="TEXT")
     ] = "",
+    base_url: Annotated[str | None, typer.Option(metavar="URL")] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Compact a session's context now: the model writes a hand-off note for itself."""
     from kimi_cli.cli.compact import compact_session
 
-    raise typer.Exit(compact_session(session, focus))
+    raise typer.Exit(compact_session(session, focus, base_url=base_url, as_json=json_output))
 
 
 def replay(
@@ -97,8 +99,16 @@ def replay(
         ),
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the copy.")] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option("-v", "--verbose", help="List every call, not only those that differ."),
+    ] = False,
+    json_output: Annotated[
+        bool, typer.Option("--json", help="The outcome of the check as JSON.")
+    ] = False,
 ) -> None:
     """Show a session as it was, or check that its tool calls still give the same results."""
-    from kimi_cli.cli.replay import replay_session
+    from kimi_cli.cli.replay import Checking, replay_session
 
-    raise typer.Exit(replay_session(session, speed, check=check, project=project, keep=keep))
+    checking = Checking(project=project, keep=keep, verbose=verbose, as_json=json_output)
+    raise typer.Exit(replay_session(session, speed, check, checking))

@@ -66,7 +66,9 @@ def set_one(
     try:
         file, missing = set_value(os.environ, root, key, value)
     except SettingsError as error:
-        _fail(error)
+        from kimi_cli.cli.options import value_problem
+
+        _fail(value_problem(key, value) or error)
     print(f"{key} is set in {file}")
     for other in missing:
         print(f"warning: {other} is missing: set it too", file=sys.stderr)
@@ -77,7 +79,7 @@ def set_one(
         )
 
 
-def _fail(error: SettingsError) -> NoReturn:
+def _fail(error: SettingsError | str) -> NoReturn:
     print(f"kimi: {error}", file=sys.stderr)
     raise typer.Exit(2)
 

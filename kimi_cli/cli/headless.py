@@ -66,15 +66,24 @@ def start(options: Options) -> int:
     from kimi_cli.frontends.headless.run import Job, run
     from kimi_cli.frontends.headless.stdin import InputError
     from kimi_cli.settings import SettingsError, kimi_home
+    from kimi_cli.settings.keys import split_key
+    from kimi_cli.settings.layers import value_of
 
     home = kimi_home(os.environ)
+    # Numbers come as they were typed: what can't be one is told in the settings' own words.
+    flags = {
+        name: value_of(split_key(name), value)
+        if name.startswith("budget.") and isinstance(value, str)
+        else value
+        for name, value in options.flags.items()
+    }
     try:
         message = _message(options)
         schema = _schema(options.json_schema)
         setup = Setup(
             env=dict(os.environ),
             home=home,
-            flags=options.flags,
+            flags=flags,
             cwd=_folder(options.cwd) if options.cwd else None,
             add_dirs=[_folder(folder) for folder in options.add_dirs],
             yolo=options.yolo,
@@ -117,7 +126,11 @@ def start(options: Options) -> int:
 
     try:
         code = run_loop(session_and_run())
-    except (SettingsError, UsageError) as error:
+    except SettingsError as error:
+        from kimi_cli.cli.options import flag_problems
+
+        return _fail(options, flag_problems(flags) or str(error))
+    except UsageError as error:
         return _fail(options, str(error))
     except SetupError as error:
         return _fail(options, str(error), error.reason)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from kimi_cli.cli.output import json_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,9 +19,28 @@ if TYPE_CHECKING:
 DEFAULT_SPEED = 4.0
 
 
-def replay_session(
-    session: str, speed: float | None, *, check: bool, project: Path | None, keep: bool
-) -> int:
+@dataclass(frozen=True, slots=True)
+class Checking:
+    """The flags that go with a check."""
+
+    project: Path | None = None
+    keep: bool = False
+    verbose: bool = False
+    as_json: bool = False
+
+    @property
+    def given(self) -> str:
+        """One that was given; "" when none was."""
+        flags = {
+            "--project": self.project is not None,
+            "--keep": self.keep,
+            "--verbose": self.verbose,
+            "--json": self.as_json,
+        }
+        return next((flag for flag, given in flags.items() if given), "")
+
+
+def replay_session(session: str, speed: float | None, check: bool, checking: Checking) -> int:
     """Show the session that ``session`` names, or run it again; returns the exit code.
 
     ``speed`` None: four times as fast as it was on a terminal, at once into a pipe. A check ends
@@ -30,7 +52,7 @@ def replay_session(
     from kimi_cli.store.errors import SessionError, StoreError
     from kimi_cli.workspace.roots import project_root
 
-    if problem := _misused(speed, check, project, keep):
+    if problem := _misused(speed, check, checking):
         return _fail(problem)
     console = PipeConsole(highlight=False, emoji=False)
     try:
@@ -40,7 +62,7 @@ def replay_session(
             lines = f"{recording.skipped} line{'s' * (recording.skipped != 1)}"
             print(f"kimi: {lines} of {recording.path} can't be read", file=sys.stderr)
         if check:
-            return _check(recording, project or here, keep, console)
+            return _check(recording, checking.project or here, checking, console)
     except FileNotFoundError:
         return _fail("the working directory no longer exists")
     except (SessionError, StoreError) as error:
@@ -51,34 +73,40 @@ def replay_session(
     return 0
 
 
-def _misused(speed: float | None, check: bool, project: Path | None, keep: bool) -> str:
+def _misused(speed: float | None, check: bool, checking: Checking) -> str:
     if check and speed is not None:
         return "--speed is for showing a session, --check runs as fast as it can"
-    if not check and (project is not None or keep):
-        return f"{'--project' if project is not None else '--keep'} goes with --check"
-    return ""
+    return f"{checking.given} goes with --check" if checking.given and not check else ""
 
 
-def _check(recording: Recording, project: Path, keep: bool, console: Console) -> int:
+def _check(recording: Recording, project: Path, checking: Checking, console: Console) -> int:
     from kimi_cli.agent import SetupError
-    from kimi_cli.agent.replay.check import check, plan
+    from kimi_cli.agent.replay.check import Checked, check, plan
     from kimi_cli.agent.replay.scratch import ScratchError, scratch_copy
     from kimi_cli.cli.event_loop import run as run_loop
-    from kimi_cli.frontends.replay import Report
+    from kimi_cli.frontends.replay import Report, outcome_fields
     from kimi_cli.settings import SettingsError
 
     if not project.is_dir():
         return _fail(f"{project} is not a folder")
-    report = Report(console)
+    report = Report(console, every=checking.verbose)
+
+    def tell(checked: Checked) -> None:
+        if not checking.as_json:
+            report.call(checked)
+
     recorded = plan(recording)
     try:
-        with scratch_copy(project, recorded.name, keep=keep) as scratch:
-            work = check(recorded, scratch, scratch.environment(os.environ), report.call)
+        with scratch_copy(project, recorded.name, keep=checking.keep) as scratch:
+            work = check(recorded, scratch, scratch.environment(os.environ), tell)
             outcome = run_loop(work)
     except (ScratchError, SetupError, SettingsError) as error:
         return _fail(str(error))
-    report.end(outcome)
-    if keep:
+    if checking.as_json:
+        print(json_line({"session_id": recorded.begun.session, **outcome_fields(outcome)}))
+    else:
+        report.end(outcome)
+    if checking.keep:
         print(f"kept: {scratch.root}", file=sys.stderr)
     return 0 if outcome.as_recorded else 1
 

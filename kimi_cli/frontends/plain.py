@@ -129,8 +129,9 @@ def compacting(event: CompactionStarted) -> str:
     return f"compacting the context: {short(event.tokens)}{of} tokens"
 
 
-def compacted(event: Compaction) -> str:
-    """What a compaction did to the context, what it kept, and why the model wrote no note."""
+def compacted(event: Compaction, currency: str | None = None) -> str:
+    """What a compaction did to the context, what it kept, why the model wrote no note, and what
+    the request for it took; its cost only in a ``currency``."""
     kept = event.kept
     files = kept.files_changed + kept.files_read
     what = [
@@ -143,7 +144,9 @@ def compacted(event: Compaction) -> str:
     done = f"compacted {_change(event)}" + f": kept {names}" * bool(names)
     without = "without a note by the model"
     why = (without + f": {clean(event.failure)}" * bool(event.failure)) * event.mechanical
-    return " · ".join(piece for piece in (_full(event), done, why) if piece)
+    took = f"took {tokens_cached(event.usage)}" if event.usage else ""
+    cost = money(event.cost, currency) if currency else ""
+    return " · ".join(piece for piece in (_full(event), done, why, took, cost) if piece)
 
 
 def shrunk(event: Shrink) -> str:

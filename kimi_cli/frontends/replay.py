@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
@@ -117,19 +117,48 @@ def _in_turn(events: Sequence[DurableEvent]) -> bool:
     return bool(ends) and isinstance(ends[-1], TurnStarted)
 
 
-class Report:
-    """Prints what came of each call that was run again, and in the end of all of them."""
+def outcome_fields(outcome: Outcome) -> dict[str, Any]:
+    """The outcome of a check as JSON, documented in docs/replay.md."""
+    return {
+        "as_recorded": outcome.as_recorded,
+        "total": outcome.total,
+        "same": outcome.count("same"),
+        "different": outcome.count("different"),
+        "not_run": outcome.count("not run"),
+        "problems": outcome.problems,
+        "calls": [
+            {
+                "turn": one.turn,
+                "tool": one.call.name,
+                "summary": _summary(one),
+                "verdict": one.verdict.replace(" ", "_"),
+                "why": one.why,
+                "diff": list(one.diff),
+            }
+            for one in outcome.checked
+        ],
+    }
 
-    def __init__(self, console: Console) -> None:
+
+def _summary(checked: Checked) -> str:
+    return (checked.call.result or checked.result).summary
+
+
+class Report:
+    """Prints what came of the calls that were run again, of those that differ or of ``every`` one,
+    and in the end of all of them."""
+
+    def __init__(self, console: Console, *, every: bool = False) -> None:
         self._console = console
+        self._every = every
         self._begun = time.monotonic()
 
     def call(self, checked: Checked) -> None:
         """Print a line for a call, and the diff of one that gave something else."""
+        if checked.verdict != "different" and not self._every:
+            return
         word, style = MARKS[checked.verdict]
-        name = (
-            f"{checked.call.name} {clean((checked.call.result or checked.result).summary)}".strip()
-        )
+        name = f"{checked.call.name} {clean(_summary(checked))}".strip()
         why = f" · not run: {clean(checked.why)}" if checked.why else ""
         line = Text(f"{word:8}", style).append(f" turn {checked.turn} · {name}{why}", "default")
         self._line(line)

@@ -20,7 +20,7 @@ from kimi_cli.frontends.plain import (
     usage_fields,
     when,
 )
-from kimi_cli.frontends.sessions import fields, home_short
+from kimi_cli.frontends.sessions import fields, home_short, unended
 from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.events import Compaction
 
@@ -73,7 +73,7 @@ def details(
         if value:
             yield f"  {name:<11}  {clean(value)}"
     yield ""
-    yield from _turns(account, session.currency, width)
+    yield from _turns(account, session, width)
     changed = account.changed_files()
     if changed:
         yield ""
@@ -88,20 +88,22 @@ def _account(events: Sequence[Event]) -> Account:
     return account
 
 
-def _turns(account: Account, currency: str | None, width: int | None) -> Iterator[str]:
+def _turns(account: Account, session: Summary, width: int | None) -> Iterator[str]:
+    currency = session.currency
     aside = list(account.aside)
     for turn in account.turns:
         while aside and aside[0].turn < turn.turn:
-            yield f"      {compacted(aside.pop(0))}"
-        yield _turn(turn, currency, width)
+            yield f"      {compacted(aside.pop(0), currency)}"
+        running = session.running and turn is account.turns[-1]
+        yield _turn(turn, running, currency, width)
         for compaction in turn.compactions:
-            yield f"      {compacted(compaction)}"
+            yield f"      {compacted(compaction, currency)}"
     for compaction in aside:
-        yield f"      {compacted(compaction)}"
+        yield f"      {compacted(compaction, currency)}"
 
 
-def _turn(turn: TurnAccount, currency: str | None, width: int | None) -> str:
-    reason = turn.ended.reason.value.replace("_", " ") if turn.ended else "not ended"
+def _turn(turn: TurnAccount, running: bool, currency: str | None, width: int | None) -> str:
+    reason = turn.ended.reason.value.replace("_", " ") if turn.ended else unended(running)
     pieces = (
         reason,
         counted(turn.steps, "step"),

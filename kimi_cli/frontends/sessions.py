@@ -42,6 +42,7 @@ def table(
     columns = [
         Column("id", [s.id for s in sessions]),
         Column("when", [when(s.updated, now) for s in sessions]),
+        *_state(sessions),
         Column("title", [_title(s) for s in sessions]),
         Column("turns/steps", [f"{s.turns}/{s.steps}" for s in sessions], True, 2),
         Column("tokens", [short(s.usage.total_tokens) for s in sessions], True, 3),
@@ -59,6 +60,7 @@ def choices(sessions: Sequence[Summary], width: int, now: float) -> list[str]:
         Column("", [str(number) for number in range(1, len(sessions) + 1)], True),
         Column("", [s.id for s in sessions]),
         Column("", [when(s.updated, now) for s in sessions]),
+        *_state(sessions),
         Column("title", [_title(s) for s in sessions]),
         Column("", [counted(s.turns, "turn") for s in sessions], True, 1),
     ]
@@ -80,6 +82,7 @@ def fields(session: Summary) -> dict[str, Any]:
         "cost": rounded(session.cost),
         "currency": session.currency,
         "stop_reason": session.last_reason or None,
+        "running": session.running,
         "compactions": session.compactions,
         "forked_from": session.forked_from,
         "bytes": session.size,
@@ -120,6 +123,18 @@ def _cells(text: str) -> int:
     from rich.cells import cell_len
 
     return cell_len(text)
+
+
+def _state(sessions: Sequence[Summary]) -> Iterator[Column]:
+    """How it stands with those whose last turn has no end, where there are any."""
+    cells = [unended(s.running) if s.running or s.broken_off else "" for s in sessions]
+    if any(cells):
+        yield Column("state", cells)
+
+
+def unended(running: bool) -> str:
+    """What to call a turn without an end."""
+    return "running" if running else "not ended"
 
 
 def _title(session: Summary) -> str:

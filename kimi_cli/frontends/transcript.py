@@ -24,6 +24,7 @@ from kimi_cli.protocol.events import (
     Shrink,
     ToolResult,
     TurnEnded,
+    TurnStarted,
     UserMessage,
 )
 from kimi_cli.protocol.live import (
@@ -50,6 +51,7 @@ class Transcript:
         utf8 = (console.encoding or "").lower().startswith("utf")
         self._user, self._call, self._think = ("›", "●", "✻") if utf8 else (">", "*", "~")
         self._changed: dict[str, tuple[int, int]] = {}
+        self._currency: str | None = None
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -69,8 +71,10 @@ class Transcript:
                 self._line(f"  {event.message} · next try in {seconds(event.delay)}", "yellow")
             case CompactionStarted():
                 self._line(f"  {compacting(event)}", "dim")
+            case TurnStarted():
+                self._currency = event.currency
             case Compaction():
-                self._line(f"  {compacted(event)}", "dim")
+                self._line(f"  {compacted(event, self._currency)}", "dim")
             case Shrink():
                 self._line(f"  {shrunk(event)}", "dim")
             case Notice():

@@ -204,8 +204,8 @@ class Compaction(Event):
 
 
 class Shrink(Event):
-    """Results of tools up to ``upto`` (a seq) are sent cut to ``limit`` bytes from here, because
-    the server refused the request as too long. ``window`` is the limit that the server is now
+    """Results of tools up to ``upto`` (a seq) are sent cut to ``limit`` bytes from here, media larger
+    than that are left out, because the server refused the request as too long. ``window`` is the limit that the server is now
     taken to have."""
 
     type: Literal["shrink"] = "shrink"
@@ -253,7 +253,11 @@ class Title(Event):
 
 
 class TurnStarted(Event):
+    """``currency`` is that of all costs from here, None: no price known. A turn that is killed has
+    no end to say it."""
+
     type: Literal["turn_started"] = "turn_started"
+    currency: str | None = None
 
 
 class TurnEnded(Event):

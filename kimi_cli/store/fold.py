@@ -107,6 +107,7 @@ class Fold:
             case "turn_started":
                 self.turns += 1
                 self.last_reason = ""
+                self.currency = _text(event.get("currency")) or self.currency
                 self.before = self.spent
             case "session_resumed":
                 # A turn that was not ended will not be any more.

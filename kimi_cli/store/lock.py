@@ -44,6 +44,26 @@ def held(path: Path, patience: float = PATIENCE) -> Iterator[None]:
         os.close(descriptor)
 
 
+def is_held(path: Path) -> bool:
+    """Whether a process has the session with this file of events open. Shared and at once given
+    back: others may ask at the same time, and who wants the session is not refused, see PATIENCE.
+    False where that can't be found out."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def busy(session: str) -> SessionBusy:
     return SessionBusy(
         f"session {session} is open in another kimi process: wait until that ends, or go on with "

@@ -81,7 +81,7 @@ class SessionLog:
 
     @classmethod
     def open(cls, home: Path, id_or_prefix: str, root: Path | None = None) -> SessionLog:
-        """Go on with a session; an unfinished last line is cut away. Raises SessionNotFound,
+        """Go on with a session; an unfinished last line is not part of it. Raises SessionNotFound,
         AmbiguousSession, SessionBusy, SessionTooNew, StoreError."""
         path = find(home, id_or_prefix, root)
         file_path = path / EVENTS
@@ -100,8 +100,8 @@ class SessionLog:
             if tail.version > SCHEMA_VERSION:
                 raise too_new(path.name, tail.version)
             if tail.complete < log._size:
-                os.ftruncate(descriptor, tail.complete)
-                log._size = tail.complete
+                # Cut away with the next event: who only looks changes nothing.
+                log._size, log._torn = tail.complete, True
         except OSError as error:
             log.close()
             raise StoreError.of(f"{file_path} cannot be read", error) from error

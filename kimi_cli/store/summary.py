@@ -13,6 +13,7 @@ from kimi_cli.store.errors import SessionNotFound, StoreError
 from kimi_cli.store.events_file import EVENTS, too_new
 from kimi_cli.store.fold import Fold
 from kimi_cli.store.index import find, project_folder, projects, sessions_in
+from kimi_cli.store.lock import is_held
 from kimi_cli.store.summary_cache import SummaryCache
 from kimi_cli.store.titles import title_of as title_of
 
@@ -25,9 +26,9 @@ class Summary:
     begun (a fork: when its original was), ``updated`` when it was last written to, in seconds
     since the epoch. ``steps``, ``usage`` and ``cost`` are those of all turns and of the
     compactions between them; a fork has those that it copied too. ``cost`` None: no price was
-    known. ``last_reason`` is why the last turn ended, "" while it has not. ``size`` is that of the
-    log in bytes, ``version`` the newest schema in it. ``problem`` says why the session can't be
-    used.
+    known. ``last_reason`` is why the last turn ended, "" while it has not; ``running``: that
+    turn may still end, because a process has the session open. ``size`` is that of the log in
+    bytes, ``version`` the newest schema in it. ``problem`` says why the session can't be used.
     """
 
     id: str
@@ -49,6 +50,12 @@ class Summary:
     size: int
     version: int
     problem: str = ""
+    running: bool = False
+
+    @property
+    def broken_off(self) -> bool:
+        """Whether the last turn has no end and will get none."""
+        return self.turns > 0 and not (self.last_reason or self.running)
 
 
 def summaries(home: Path, root: Path | None) -> list[Summary]:
@@ -101,6 +108,10 @@ def _of_project(project: Path) -> Iterator[Summary]:
 def _summary(cache: SummaryCache, folder: Path) -> Summary:
     name = folder.name
     entry = cache.refresh(name)
+    running = _unfinished(entry.fold) and is_held(folder / EVENTS)
+    if not running and _unfinished(entry.fold):
+        # It may have ended since it was read; now nobody changes it any more.
+        entry = cache.refresh(name)
     fold = entry.fold
     return Summary(
         id=name,
@@ -126,7 +137,12 @@ def _summary(cache: SummaryCache, folder: Path) -> Summary:
         size=entry.size,
         version=fold.version,
         problem=_problem(name, fold),
+        running=running,
     )
+
+
+def _unfinished(fold: Fold) -> bool:
+    return fold.turns > 0 and not fold.last_reason
 
 
 def _problem(name: str, fold: Fold) -> str:

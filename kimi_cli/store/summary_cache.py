@@ -18,7 +18,7 @@ from kimi_cli.store.events_file import EVENTS
 from kimi_cli.store.fold import Fold
 
 NAME = ".summaries"
-VERSION = 1
+VERSION = 2
 """To be raised when a fold holds the same fields but counts in another way."""
 
 

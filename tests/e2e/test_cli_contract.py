@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from kimi_cli.cli.exit_codes import EXIT_CODES, MEANINGS, help_text
 from kimi_cli.protocol.stops import StopReason
 from kimi_cli.version import VERSION
 from tests.support.program import PROGRAM, Kimi
-from tests.support.replies import http_error
+from tests.support.replies import Reply, http_error
 from tests.support.server import ScriptedServer
 
 Serve = Callable[..., ScriptedServer]
@@ -100,10 +101,21 @@ def test_config_set_and_path(kimi: Kimi) -> None:
     assert file.read_text().startswith('# mine\nmodel = "kimi-k2.6"  # the big one\n')
     assert kimi("config", "show", "--json").json()["budget.max_cost"]["value"] == 2.5
     before = file.read_bytes()
-    for key, value in (("budget.max_steps", "zero"), ("budget.max_stepps", "1"), ("nonsense", "1")):
+    for key, value, complaint in (
+        ("budget.max_steps", "zero", " zero: must be a whole number, at least 1"),
+        ("budget.warn_at", "2", " 2: must be a number, above 0 and at most 1"),
+        ("headless.on_ask", "maybe", " maybe: must be deny or fail"),
+        ("context.auto_compact", "no", " no: must be true or false"),
+        ("models.x.media", '["smell"]', " ['smell']: must be a list, each image or video"),
+        ("endpoint", "5", " 5: must be a table"),
+        ("endpoint.api_key", f"{KEY} x", " must be printable ASCII without blanks"),
+        ("endpoint.api_key_env", KEY, " must be a text that can be the name of a variable"),
+        ("endpoint.headers", KEY, " must be a table"),
+        ("budget.max_stepps", "1", " is not a setting (did you mean budget.max_steps?)"),
+        ("nonsense", "1", " is not a setting"),
+    ):
         run = kimi("config", "set", key, value)
-        assert run.code == 2
-        assert key in run.err
+        assert (run.code, run.err) == (2, f"kimi: {key}{complaint}\n")
     assert file.read_bytes() == before
 
 
@@ -127,6 +139,37 @@ def test_models_joins_endpoint_and_catalogue(kimi: Kimi, serve: Serve) -> None:
     assert rows["kimi-k2.5"]["inputs"] == ["text", "image", "video"]
     assert rows["kimi-k2.5"]["price"]["currency"] == "USD"
     assert rows["somebody/else"]["price"] is None
+
+
+def test_models_say_whose_window_counts(kimi: Kimi, serve: Serve) -> None:
+    """The user's own before the endpoint's, that before the catalogue's."""
+    names = ["kimi-k2.5", "kimi-k3", "somebody/else"]
+    file = kimi.home / "config.toml"
+    file.write_text('[models."kimi-k2.5"]\ncontext = 100_000\nefforts = ["some", "more"]\n')
+    env = {"KIMI_MODELS__KIMI-K3__CONTEXT": "65536"}
+    entries = [{"id": name, "object": "model", "owned_by": "moonshot"} for name in names]
+    server = serve()
+
+    def says(*windows: int) -> None:
+        data = [entry | {"context_length": n} for entry, n in zip(entries, windows, strict=True)]
+        body = json.dumps({"object": "list", "data": data}).encode()
+        server.overrides["GET /v1/models"] = Reply(status=200, body=body)
+
+    def rows(**env: str) -> list[tuple[int, str, str]]:
+        document = kimi("models", "--json", server=server, env=env).json()
+        names = ("context", "context_source", "context_detail")
+        return [tuple(row[name] for name in names) for row in document["models"]]
+
+    mine = (100_000, "user", f"{file}:2")
+    says(50_000, 50_000, 50_000)
+    assert rows() == [mine, (50_000, "endpoint", ""), (50_000, "endpoint", "")]
+    assert rows(**env)[1] == (65_536, "environment", "KIMI_MODELS__KIMI-K3__CONTEXT")
+    says(0, 0, 0)
+    assert rows() == [mine, (1_048_576, "catalogue", ""), (131_072, "default", "")]
+    table = kimi("models", server=server).out.splitlines()
+    assert re.search(r"^kimi-k2.5 \* +100,000 +your settings +some \| more ", table[1])
+    assert re.search(r"^kimi-k3 +1,024k +the catalogue ", table[2])
+    assert re.search(r"^somebody/else +128k +a guess ", table[3])
 
 
 def test_models_for_people(kimi: Kimi, serve: Serve) -> None:

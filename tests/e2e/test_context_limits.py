@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.helpers import result_of, stream_of
 from tests.support.program import Kimi
 from tests.support.recorded import Recorded
-from tests.support.replies import Reply, http_error, text
+from tests.support.replies import Reply, http_error, text, tool_calls
 from tests.support.server import ScriptedServer
 from tests.support.worker import Worker, asks_for_note
 
@@ -114,3 +116,74 @@ def test_a_note_is_tried_again_like_every_request(kimi: Kimi, serve: Serve) -> N
     assert result["compactions"] >= 1
     assert not any(event.get("mechanical") for event in events)
     assert sum(event["type"] == "retry_scheduled" for event in events) == 2
+
+
+TOO_LONG = "Invalid request: Your request exceeded model token limit: 20000 (requested: 20001)"
+
+
+def test_an_endpoint_whose_window_is_smaller_than_it_said(kimi: Kimi, serve: Serve) -> None:
+    worker = Worker([60])
+    refused: list[int] = []
+
+    def script(index: int, record: Recorded) -> Reply:
+        if len(record.raw) > 48_000:
+            refused.append(index)
+            return http_error(400, "invalid_request_error", TOO_LONG)
+        return worker(index, record)
+
+    server = serve(script)
+    window(kimi, 200_000)
+    run = kimi(
+        "-p", "remember 4711", "-m", MODEL, "--yolo", "--output-format", "json", server=server
+    )
+    assert run.code == 0
+    assert result_of(run)["answer"] == "Round 1 is finished."
+    assert result_of(run)["compactions"] >= 1
+    # The limit is learnt once, not run into again and again.
+    assert 1 <= len(refused) <= 3
+    assert worker.steps == 60
+    assert any("remember 4711" in content for content in contents(server.requests[-1]))
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        text(""),
+        tool_calls([("shell", {"command": "touch never-asked-for"})]),
+        http_error(400, "invalid_request_error", "no notes today"),
+        http_error(500, "server_error", "broken"),
+    ],
+    ids=["empty", "tool calls", "refused", "server error"],
+)
+def test_a_note_that_comes_to_nothing(note: Reply, kimi: Kimi, serve: Serve, project: Path) -> None:
+    worker = Worker([40], note=note)
+    server = serve(worker)
+    kimi.configure(
+        {
+            "models": {MODEL: {"context": 12_000, "max_output_tokens": 1000}},
+            "retry": {"attempts": 2, "base_seconds": 0.01, "cap_seconds": 0.02},
+        }
+    )
+    run = kimi("-p", "remember 4711", "-m", MODEL, "--yolo", server=server)
+    assert run.code == 0, run.err
+    compactions = [event for event in kimi.stored() if event["type"] == "compaction"]
+    assert compactions and all(event["mechanical"] for event in compactions)
+    assert all(event["failure"] for event in compactions)
+    assert any("remember 4711" in content for content in contents(server.requests[-1]))
+    assert not (project / "never-asked-for").exists()
+
+
+def test_a_result_larger_than_the_window(kimi: Kimi, serve: Serve, project: Path) -> None:
+    (project / "big.txt").write_text("a line of the file\n" * 40_000)
+    read = tool_calls([("shell", {"command": "cat big.txt"})])
+    steps = iter([read, read, read, text("seen")])
+
+    def script(index: int, record: Recorded) -> Reply:
+        return text("a note") if asks_for_note(record) else next(steps)
+
+    server = serve(script)
+    window(kimi, 8_000)
+    run = kimi("-p", "look", "-m", MODEL, "--yolo", server=server)
+    assert (run.code, run.out.strip()) == (0, "seen")
+    assert server.rejected == []
+    assert max(len(record.raw) for record in server.requests) < 8_000 * 5

@@ -7,15 +7,17 @@ import os
 import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from kimi_cli.store.events_file import read_events
 from tests.e2e.helpers import RESULT_FIELDS, check_events, result_of
 from tests.e2e.stored import DAY, begun, held, ids
 from tests.e2e.test_sessions import extends, work
 from tests.support.program import Kimi
 from tests.support.recorded import Recorded
-from tests.support.replies import text, tool_calls
+from tests.support.replies import http_error, text, tool_calls
 from tests.support.server import ScriptedServer
 from tests.support.terminal import Terminal
 
@@ -230,7 +232,8 @@ def test_compact_over_stdin_is_in_order(kimi: Kimi, serve: Serve) -> None:
     assert (compaction["reason"], compaction["focus"]) == ("manual", "the sums")
     assert last["compactions"] == 1
     assert last["usage"]["total_tokens"] == last["session_usage"]["total_tokens"]
-    assert "compacting the context" in run.err and "compacted" in run.err
+    assert "compacting the context" in run.err
+    assert re.search(r"  .*compacted .* · took .+ tokens, \d+ % cached · <?\$0\.\d{3}\n", run.err)
 
 
 def test_compact_in_a_turn_comes_after_its_step(kimi: Kimi, serve: Serve) -> None:
@@ -251,7 +254,7 @@ def test_compact_in_a_turn_comes_after_its_step(kimi: Kimi, serve: Serve) -> Non
         running.until(lambda: "not an operation" in running.err, "both lines read")
         (kimi.cwd / "go").touch()
     run = running.end()
-    assert run.code == 0, run.err
+    assert run.code == 2, run.err  # For the line that was only a mark.
     *events, result = run.events()
     kinds = [event["type"] for event in events]
     assert kinds.count("compaction") == 1
@@ -280,7 +283,83 @@ def test_kimi_compact(kimi: Kimi, serve: Serve) -> None:
     assert (compacted["focus"], compacted["reason"]) == ("the sums", "manual")
     assert shown["compactions"] == 1
     assert line in kimi("sessions", "show").out
+    assert re.search(r" · took [\d.]+k? tokens, \d+ % cached · <?\$0\.\d{3}$", line)
     assert work(kimi, server, "-c") == session
     address = {"KIMI_API_KEY": "", "KIMI_BASE_URL": "https://api.moonshot.ai/v1"}
     assert kimi("compact", session, env=address).code == 30
     assert kimi("compact", "zzzz", server=server).code == 2
+
+
+def files(folder: Path) -> dict[Path, tuple[int, bytes]]:
+    """Every file below the folder, with its time and content."""
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in found}
+
+
+def test_a_session_with_nothing_to_compact_stays_as_it_is(kimi: Kimi, serve: Serve) -> None:
+    server = serve([text("ok"), text("ok"), text("more")])
+    older, newer = begun(kimi, server, "one", "two")
+    (folder,) = [folder for folder in kimi.sessions() if folder.name == older]
+    before = files(folder)
+    # News of the opening are kept back with it.
+    (kimi.cwd / "AGENTS.md").write_text("Be brief.\n")
+    run = kimi("compact", older, server=server)
+    assert (run.code, run.out, run.err) == (0, "there is nothing to compact\n", "")
+    assert files(folder) == before
+    assert [row["id"] for row in kimi("sessions", "list", "--json").json()] == [newer, older]
+    assert len(server.requests) == 2
+    work(kimi, server, "-r", older)
+    kinds = [event.type for event in read_events(folder).events]
+    assert kinds[kinds.index("turn_ended") + 1 :][:3] == [
+        "session_resumed", "instructions", "turn_started"
+    ]  # fmt: skip
+
+
+def test_a_killed_session_with_nothing_to_compact_stays_as_it_is(kimi: Kimi, serve: Serve) -> None:
+    server = serve([tool_calls([("shell", {"command": "touch begun; sleep 60"})])])
+    running = kimi.start("-p", "go", "--yolo", server=server)
+    running.until(lambda: (kimi.cwd / "begun").exists(), "command")
+    running.kill()
+    before = files(kimi.sessions()[-1])
+    run = kimi("compact", server=server)
+    assert (run.code, run.out) == (0, "there is nothing to compact\n")
+    assert files(kimi.sessions()[-1]) == before
+
+
+def test_a_refused_note_leaves_the_session_as_it_is(kimi: Kimi, serve: Serve) -> None:
+    kimi.configure({"context": {"recent_tokens": 0}})
+    server = serve([EDIT, text("one"), http_error(401, "no such key")])
+    session = work(kimi, server)
+    before = files(kimi.sessions()[-1])
+    run = kimi("compact", "--json", server=server)
+    document = run.json()
+    assert run.code == document["exit_code"] == 30
+    assert (document["session_id"], document["compacted"]) == (session, False)
+    assert document["why"] in run.err and document["why"]
+    assert files(kimi.sessions()[-1]) == before
+
+
+def test_compact_as_json(kimi: Kimi, serve: Serve) -> None:
+    kimi.configure({"context": {"recent_tokens": 0}})
+    server = serve([EDIT, text("one"), text(NOTE)])
+    session = work(kimi, server)
+    elsewhere = {"KIMI_BASE_URL": "http://127.0.0.1:9/v1"}
+    run = kimi("compact", "--json", "--base-url", server.base_url, env=elsewhere)
+    assert run.code == 0, run.err
+    document = run.json()
+    (stored,) = kimi("sessions", "show", "--json").json()["compacted"]
+    assert document == {
+        "session_id": session, "compacted": True, "why": "", "mechanical": False, "failure": "",
+        "tokens_before": stored["tokens_before"], "tokens_after": stored["tokens_after"],
+        "usage": stored["usage"], "cost": pytest.approx(stored["cost"], abs=1e-6),
+        "currency": "USD", "exit_code": 0,
+    }  # fmt: skip
+    assert document["usage"]["total_tokens"] > 0 and document["cost"] > 0
+    again = kimi("compact", "--json", server=server).json()
+    assert (again["compacted"], again["why"]) == (False, "there is nothing to compact")
+    assert (again["tokens_before"], again["usage"]["total_tokens"], again["cost"]) == (None, 0, 0)
+    wrong = kimi("compact", "--base-url", "nonsense")
+    assert (wrong.code, wrong.out) == (2, "") and "--base-url" in wrong.err
+    unknown = kimi("compact", "zzzz", "--json", server=server)
+    assert unknown.code == unknown.json()["exit_code"] == 2
+    assert unknown.json()["session_id"] is None

@@ -63,9 +63,17 @@ def test_model_and_thinking_as_sent(
         (["-m", "kimi-k3", "--thinking", "off"], "always thinks"),
         (["-m", "kimi-k3", "--thinking", "medium"], "low, high, max"),
         (["--dialect", "esperanto"], "esperanto"),
-        (["--base-url", "not a url"], "base_url"),
-        (["--max-steps", "0"], "max_steps"),
-        (["--timeout", "-1"], "timeout"),
+        (["--base-url", "not a url"], "--base-url not a url: must be a URL that starts with"),
+        (["--base-url", "http://u:hunter2@x"], "--base-url must not contain a user name"),
+        (["--max-steps", "0"], "--max-steps 0: must be a whole number, at least 1"),
+        (["--max-tokens", "-5"], "--max-tokens -5: must be a whole number, at least 1"),
+        (["--max-cost", "nan"], "--max-cost nan: must be a number, above 0"),
+        (["--timeout", "-1"], "--timeout -1: must be a number, above 0"),
+        (["--timeout", "abc"], "--timeout abc: must be a number, above 0"),
+        (["--max-steps", "1.5"], "--max-steps 1.5: must be a whole number, at least 1"),
+        (["--on-ask", "x"], "--on-ask x: must be"),
+        (["--thinking", "ON!"], "--thinking ON!: must be a text of a-z, 0-9, _ and - only"),
+        (["-m", ""], '--model "": must be a text without control characters, not empty'),
         (["-C", "no/such/folder"], "no/such/folder"),
         (["--add-dir", "no/such/folder"], "no/such/folder"),
         (["--system-prompt-file", "missing.md"], "missing.md"),
@@ -81,6 +89,7 @@ def test_bad_values_end_with_2(args: list[str], complaint: str, kimi: Kimi, serv
     assert (run.code, run.out) == (2, "")
     assert complaint in run.err
     assert len(run.err.splitlines()) == 1
+    assert not re.search("pydantic|[Ii]nput should|greater than|hunter2", run.err)
     assert not server.requests and not list(kimi.home.glob("sessions/*/*"))
 
 

@@ -177,10 +177,16 @@ def test_operations_make_turns(kimi: Kimi, serve: Serve) -> None:
         "--input-format", "stream-json", "--output-format", "stream-json",
         server=server, stdin=b"".join(operations).rstrip(b"\n"),
     )  # fmt: skip
-    assert run.code == 0
+    assert run.code == 2
     assert run.err.count("not an operation") == 2
-    assert "this is not json" in run.err and "set_model" in run.err
+    assert "stdin line 2 is not an operation: it is not JSON: this is not json\n" in run.err
+    assert "line 4 is not an operation: there is no type set_model, only user_message," in run.err
     events, result = stream_of(run)
+    told = [e["text"] for e in events if e["type"] == "notice" and e["level"] == "error"]
+    assert len(told) == 2 and all(text in run.err for text in told)
+    assert (result["stop_reason"], result["detail"]) == (
+        "configuration", "2 lines of stdin not carried out"
+    )  # fmt: skip
     assert [e["answer"] for e in events if e["type"] == "turn_ended"] == ["one", "two"]
     assert (result["answer"], result["steps"]) == ("two", 2)
     assert server.requests[1].messages[-1]["content"] == [
@@ -189,6 +195,50 @@ def test_operations_make_turns(kimi: Kimi, serve: Serve) -> None:
     ]
     first, second = server.requests
     assert second.raw.startswith(first.conversation)
+
+
+@pytest.mark.parametrize(
+    ("bad", "complaint"),
+    [
+        (b"[1]", "it is not a JSON object"),
+        (b"{}", "it has no type"),
+        (b'{"type": "steer"}', "steer needs text"),
+        (b'{"type": "user_message", "txt": "x"}', "user_message has no field txt"),
+        (b'{"type": "user_message", "text": 5}', "text of user_message is not a text"),
+        (b'{"type": "user_message", "text": " "}', "the message is empty"),
+        (b"\xff\xfe", "it is not JSON"),
+    ],
+)
+def test_a_line_that_is_no_operation_is_told_at_once(
+    bad: bytes, complaint: str, kimi: Kimi, serve: Serve
+) -> None:
+    """Before the input has ended; what follows is carried out, and the exit code tells."""
+    server = serve([text("one")])
+    running = kimi.start(
+        "--input-format", "stream-json", "--output-format", "stream-json",
+        server=server, stdin=subprocess.PIPE,
+    )  # fmt: skip
+    write(running, b"\n", bad + b"\n")
+    running.until(lambda: '"notice"' in running.out, "notice")
+    write(running, line(type="user_message", text="go on"))
+    close(running)
+    run = running.end()
+    events, result = stream_of(run)
+    (notice,) = [event["text"] for event in events if event["type"] == "notice"]
+    assert notice.startswith(f"stdin line 2 is not an operation: {complaint}: ")
+    assert [event["reason"] for event in events if event["type"] == "turn_ended"] == ["done"]
+    assert (run.code, result["answer"], result["turns"][0]["stop_reason"]) == (2, "one", "done")
+
+
+def test_a_bad_line_does_not_hide_how_the_run_ended(kimi: Kimi, serve: Serve) -> None:
+    server = serve([tool_calls([("read", {"path": "calc.py"})])])
+    run = kimi(
+        *("--input-format", "stream-json", "--output-format", "json", "--max-steps", "1"),
+        server=server,
+        stdin=b"nonsense\n" + line(type="user_message", text="x"),
+    )
+    assert (run.code, result_of(run)["stop_reason"]) == (10, "step_limit")
+    assert "not an operation" in run.err
 
 
 def test_no_operations_at_all_is_an_error(kimi: Kimi, serve: Serve) -> None:
@@ -222,7 +272,7 @@ def test_steering_reaches_the_running_turn(kimi: Kimi, serve: Serve) -> None:
     released.set()
     close(running)
     events, result = stream_of(running.end())
-    assert result["stop_reason"] == "done"
+    assert [turn["stop_reason"] for turn in result["turns"]] == ["done"]
     roles = [message["role"] for message in server.requests[1].messages]
     assert roles[-3:] == ["assistant", "tool", "user"]
     assert last_text(server.requests[1].messages) == "keep the API"

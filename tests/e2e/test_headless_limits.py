@@ -34,6 +34,46 @@ def test_step_limit(kimi: Kimi, serve: Serve) -> None:
     assert "80 % of the limit of steps" in run.err
 
 
+def test_words_beside_calls_are_no_answer(kimi: Kimi, serve: Serve) -> None:
+    """Where a limit ends the run; the events still have them."""
+    read = tool_calls([("read", {"path": "calc.py"})], text="I look into it.")
+    server = serve([read] * 2)
+    run = kimi("-p", "x", "--max-steps", "1", server=server)
+    assert (run.code, run.out) == (10, "")
+    assert "step limit" in run.err
+    run = kimi("-p", "x", "--max-steps", "1", "--output-format", "stream-json", server=server)
+    events, result = stream_of(run)
+    assert (run.code, result["answer"]) == (10, "")
+    assert events[-1]["answer"] == "I look into it."
+
+
+@pytest.mark.parametrize("limit", ["answer", "message"])
+def test_what_a_turn_did_not_end_with_is_no_answer(limit: str, kimi: Kimi, serve: Serve) -> None:
+    """An answer that was sent back, and one that was cut off and had to go on."""
+    server = serve([text("half", finish_reason="length" if limit == "message" else "stop")])
+    check = ["--verify", "false"] if limit == "answer" else []
+    run = kimi("-p", "x", "--max-steps", "1", *check, server=server)
+    assert (run.code, run.out) == (10, "")
+
+
+def test_a_rejected_answer_is_still_the_answer(kimi: Kimi, serve: Serve) -> None:
+    """The turn ended with it, though not as done."""
+    server = serve([text(f"try {n}") for n in range(5)])
+    run = kimi("-p", "x", "--verify", "false", server=server)
+    assert (run.code, run.out) == (1, "try 4\n")
+
+
+def test_each_turn_has_an_answer_of_its_own(kimi: Kimi, serve: Serve) -> None:
+    read = tool_calls([("read", {"path": "calc.py"})], text="I look.")
+    server = serve([text("one"), read])
+    messages = [json.dumps({"type": "user_message", "text": t}) for t in "ab"]
+    run = kimi(
+        "--input-format", "stream-json", "--max-steps", "2",
+        server=server, stdin="\n".join(messages),
+    )  # fmt: skip
+    assert (run.code, run.out) == (10, "")
+
+
 def test_token_limit(kimi: Kimi, serve: Serve) -> None:
     server = serve(endless)
     run = kimi(

@@ -44,7 +44,7 @@ ENDS = {
         0, "done", [READ, WRITE, text("All done.", thinking="well")], answer="All done.", steps=3
     ),
     "denied": End(0, "done", [SHELL, text("Could not.")], answer="Could not.", steps=2),
-    "step limit": End(10, "step_limit", [READ], ["--max-steps", "1"], answer="I look."),
+    "step limit": End(10, "step_limit", [READ], ["--max-steps", "1"]),
     "authentication": End(30, "authentication", [], key="sk-wrong-key"),
     "question": End(20, "question", [SHELL], ["--on-ask", "fail"]),
     "interrupted": End(

@@ -100,7 +100,7 @@ def test_a_session_gives_the_same_results_in_another_place(
         [("todo", {"items": [{"text": "look"}]}), ("edit", {"path": "x", "edits": []})],
     ]
     session = record(kimi, serve, [*map(tool_calls, calls), text("Done.")], "--yolo")
-    run = check(kimi, session, pristine, env={"TMPDIR": str(temp)})
+    run = check(kimi, session, pristine, "--verbose", env={"TMPDIR": str(temp)})
     assert run.code == 0, run.out + run.err
     lines = run.out.splitlines()
     assert lines[-1].startswith("12 of 12 tool calls gave the recorded result")
@@ -118,8 +118,7 @@ def test_a_change_in_the_project_is_a_difference(kimi: Kimi, serve: Serve, prist
     run = check(kimi, session, pristine)
     assert run.code == 1, run.out + run.err
     # A terminal console expands the tabs.
-    assert [" ".join(line.split()) for line in run.out.splitlines()[:11]] == [
-        "ok turn 1 · read README.md",
+    assert [" ".join(line.split()) for line in run.out.splitlines()[:10]] == [
         "DIFFERS turn 1 · read calc.py",
         "--- recorded",
         "+++ now",
@@ -133,6 +132,31 @@ def test_a_change_in_the_project_is_a_difference(kimi: Kimi, serve: Serve, prist
     ]
     assert "\nDIFFERS  turn 1 · edit calc.py\n" in run.out
     assert run.out.splitlines()[-1].startswith("1 of 3 tool calls gave the recorded result")
+    machine = check(kimi, session, pristine, "--json")
+    assert (machine.code, machine.err) == (1, "")
+    document = machine.json()
+    rows = document.pop("calls")
+    assert document == {
+        "session_id": session, "as_recorded": False, "total": 3, "same": 1, "different": 2,
+        "not_run": 0, "problems": [],
+    }  # fmt: skip
+    assert [(c["turn"], c["tool"], c["summary"], c["verdict"], c["why"]) for c in rows] == [
+        (1, "read", "README.md", "same", ""),
+        (1, "read", "calc.py", "different", ""),
+        (1, "edit", "calc.py", "different", ""),
+    ]
+    assert not rows[0]["diff"] and "-2\treturn" in "\n".join(rows[1]["diff"]).replace(" ", "")
+
+
+def test_a_check_without_differences_is_one_line(kimi: Kimi, serve: Serve, pristine: Path) -> None:
+    session = record(kimi, serve, [tool_calls([EDIT]), text("Done.")])
+    run = check(kimi, session, pristine)
+    assert (run.code, run.err) == (0, "")
+    (line,) = run.out.splitlines()
+    assert line.startswith("1 of 1 tool call gave the recorded result")
+    kept = check(kimi, session, pristine, "--json", "--keep")
+    assert kept.code == 0 and kept.json()["as_recorded"] is True
+    shutil.rmtree(Path(kept.err.removeprefix("kept: ").strip()).parent)
 
 
 def test_denied_calls_are_denied_again(kimi: Kimi, serve: Serve, pristine: Path) -> None:
@@ -170,7 +194,7 @@ def test_several_turns_of_several_processes(kimi: Kimi, serve: Serve, pristine: 
     second = [tool_calls([shell("flock -n calc.py cat calc.py || echo busy")]), text("two")]
     session = record(kimi, serve, second, "--yolo", "-c")
     assert "a + b" in json.dumps(kimi.stored()) and '"busy' not in json.dumps(kimi.stored())
-    run = check(kimi, session, pristine)
+    run = check(kimi, session, pristine, "-v")
     assert run.code == 0, run.out
     assert [line[9:15] for line in run.out.splitlines()[:-1]] == ["turn 1", "turn 1", "turn 2"]
 
@@ -197,10 +221,10 @@ def test_a_steering_message_keeps_its_place(kimi: Kimi, serve: Serve, pristine: 
         running.until(lambda: "not an operation" in running.err, "complaint")
         steered.set()
     run = running.end()
-    assert run.code == 0, run.err
+    assert run.code == 2, run.err  # For the line that was only a mark.
     origins = [e["origin"] for e in kimi.stored() if e["type"] == "user_message"]
     assert origins == ["user", "steer"]
-    run = check(kimi, kimi.sessions()[-1], pristine)
+    run = check(kimi, kimi.sessions()[-1], pristine, "-v")
     assert run.code == 0, run.out
     assert run.out.splitlines()[0] == "ok       turn 1 · read calc.py"
 
@@ -214,7 +238,7 @@ def test_an_interrupted_turn_ends_with_its_answers(
     running.until(lambda: (kimi.cwd / "begun").exists(), "command")
     running.signal(signal.SIGINT)
     assert running.end().code == 130
-    run = check(kimi, kimi.sessions()[-1], pristine, "--keep")
+    run = check(kimi, kimi.sessions()[-1], pristine, "--keep", "-v")
     assert run.code == 0, run.out
     lines = run.out.splitlines()
     assert [line.split()[0] for line in lines[:4]] == ["ok", "ok", "-", "-"]
@@ -251,6 +275,8 @@ def test_an_interrupted_check_cleans_up(
         ((RECORDING, "--check", "--speed", "2"), "--speed"),
         ((RECORDING, "--keep"), "--check"),
         ((RECORDING, "--project", "."), "--check"),
+        ((RECORDING, "--json"), "--json goes with --check"),
+        ((RECORDING, "-v"), "--verbose goes with --check"),
     ],
 )
 def test_what_can_t_be_carried_out_ends_with_2(

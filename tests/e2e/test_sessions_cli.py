@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.cells import cell_len
@@ -129,11 +130,39 @@ def test_show_has_every_turn(kimi: Kimi, serve: Serve) -> None:
 def test_show_a_turn_that_never_ended(kimi: Kimi, serve: Serve) -> None:
     server = serve([text("ok"), text("begun and stalled", stall_after=2)])
     session = work(kimi, server)
-    with held(kimi, session, server):
-        pass
+    assert "state" not in kimi("sessions").out.splitlines()[0]
+    for running, word in ((True, "running"), (False, "not ended")):
+        if running:
+            with held(kimi, session, server):
+                looked = looks(kimi)
+        else:
+            looked = looks(kimi)
+        shown, details, rows, table = looked
+        assert [turn["stop_reason"] for turn in shown["turns"]] == ["done", None]
+        assert shown["running"] is running and rows[0]["running"] is running
+        states = [w for w in ("running", "not ended") if w in details]
+        assert states == [word]
+        heading, line = table.splitlines()
+        assert heading.split()[:3] == ["id", "when", "state"]
+        assert f"  {word}  " in line
+
+
+def looks(kimi: Kimi) -> tuple[dict[str, Any], str, list[dict[str, Any]], str]:
+    """The last session, and the list, for programs and for people."""
     shown = kimi("sessions", "show", "--json").json()
-    assert [turn["stop_reason"] for turn in shown["turns"]] == ["done", None]
-    assert "not ended" in kimi("sessions", "show").out
+    rows = kimi("sessions", "list", "--json").json()
+    return shown, kimi("sessions", "show").out, rows, kimi("sessions", "list").out
+
+
+def test_a_killed_session_says_in_which_currency(kimi: Kimi, serve: Serve) -> None:
+    kimi.configure({"prices": {"kimi-k2.5": {"input": 4.0, "output": 21.0, "currency": "CNY"}}})
+    server = serve([EDIT, text("begun and stalled", stall_after=2)])
+    running = kimi.start("-p", "go", server=server)
+    running.until(lambda: len(server.requests) == 2, "second request")
+    running.kill()
+    shown, details, rows, table = looks(kimi)
+    assert (shown["cost"] > 0, shown["currency"], rows[0]["currency"]) == (True, "CNY", "CNY")
+    assert details.count("¥0.") == 2 and "¥0." in table
 
 
 @pytest.mark.parametrize("command", ["show", "export", "fork"])

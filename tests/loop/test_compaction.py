@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from kimi_cli.agent.compaction import missing_in
 from kimi_cli.agent.note import AGAIN
 from kimi_cli.agent.stop import StopTurn
 from kimi_cli.protocol.event import Event
-from kimi_cli.protocol.events import AssistantMessage, Compaction, Shrink
+from kimi_cli.protocol.events import AssistantMessage, Compaction, Notice, Shrink
 from kimi_cli.protocol.live import CompactionStarted
 from kimi_cli.protocol.operations import Compact, Say
 from kimi_cli.protocol.stops import StopReason
@@ -223,7 +224,29 @@ async def test_compaction_can_be_switched_off(stage: StageMaker) -> None:
         ended = await s.session.run_turn("count")
         assert ended.reason is StopReason.CONTEXT_TOO_LONG
         assert s.of(Compaction) == []
+        nearly, full = [e.text for e in s.of(Notice) if e.level == "warning"]
+        assert re.match(r"the context window is (8[5-9]|9\d) % full \([\d,]+ of 9,000", nearly)
+        assert "window is full" in full and "`kimi compact`" in full
         s.server.rejected.clear()
+
+
+async def test_a_window_that_was_emptied_can_fill_up_again(stage: StageMaker) -> None:
+    """A mark is told once when it is reached, and once more when it is reached anew."""
+    flags = small(12_000) | {"context.auto_compact": False}
+    async with stage(worker(200), yolo=True, flags=flags) as s:
+
+        def compact(event: Event) -> None:
+            if isinstance(event, Notice) and len(s.of(Notice)) == 1:
+                s.session.send(Compact())
+            elif isinstance(event, Notice) and len(s.of(Notice)) == 2:
+                s.session.interrupt()
+
+        s.session.subscribe(compact)
+        await s.session.run_turn("count")
+        assert len(s.of(Compaction)) == 1
+        kinds = [type(e) for e in s.events if isinstance(e, Notice | Compaction)]
+        assert kinds == [Notice, Compaction, Notice]
+        assert all("% full" in e.text for e in s.of(Notice))
 
 
 async def test_budgets_hold_across_compactions(stage: StageMaker) -> None:

@@ -5,6 +5,7 @@ from base64 import b64encode
 from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 from hypothesis import given, settings
 
@@ -14,8 +15,8 @@ from kimi_cli.frontends.export.diff_html import diff
 from kimi_cli.frontends.export.page_script import SCRIPT
 from kimi_cli.frontends.export.page_style import STYLE
 from kimi_cli.frontends.export.prose_html import Prose
-from kimi_cli.protocol.events import DurableEvent, ToolResult, TurnStarted
-from kimi_cli.protocol.messages import MediaPart, TextPart
+from kimi_cli.protocol.events import Compaction, DurableEvent, ToolResult, TurnStarted
+from kimi_cli.protocol.messages import MediaPart, TextPart, ThinkingPart
 from kimi_cli.store.events_file import read_events
 from tests.unit.export_sessions import (
     PIXEL,
@@ -36,11 +37,11 @@ PAGE += " p nav table tbody tr td span details summary pre dl dt dd h2 time code
 PROSE = "thead th h3 h4 h5 h6 ul ol li blockquote em strong s hr br"
 # What the value of an attribute may be; those of data: and the web are all that come from outside.
 ATTRIBUTES = {
-    "href": r"#top|#t\d+|(?:https?:|mailto:).*",
+    "href": r"#top|#[tc]\d+|(?:https?:|mailto:).*",
     "rel": "noreferrer noopener",
     "start": r"\d+",
     "src": re.escape(PIXEL),
-    "id": r"find|top|t\d+",
+    "id": r"find|top|[tc]\d+",
     "class": r"[a-z ]+",
     "data-n": r"\d+",
     "alt": ".*",
@@ -48,16 +49,16 @@ ATTRIBUTES = {
     "decoding": "async",
     "dir": "auto",
     "aria-hidden": "true",
-    "aria-label": "turns|Search this session",
+    "aria-label": "turns|compactions|(?:previous|next) compaction|Search this session",
     "aria-live": "polite",
     "role": "search",
     "lang": "en",
     "charset": "utf-8",
     "http-equiv": "Content-Security-Policy",
     "content": ".*",
-    "name": "viewport|color-scheme|referrer|q|found|back|next|only|folds",
+    "name": "viewport|color-scheme|referrer|q|found|back|next|only|hide|folds",
     "type": "search|button|checkbox",
-    "title": "previous .*|next .*|hide what does not match",
+    "title": "previous .*|next .*|hide what .*",
     "placeholder": "Search  /",
     "autocomplete": "off",
     "spellcheck": "false",
@@ -135,6 +136,41 @@ def test_plain_text_changes_no_structure(text: str) -> None:
     # A text that starts like an object is shown as arguments by name.
     tags = [[tag for tag, _ in page.elements] for page in pages]
     assert tags[0] == tags[1]
+
+
+def compacted(**more: Any) -> Compaction:
+    return Compaction(upto=2, note="a note", tokens_before=9_000, tokens_after=2_000, **more)
+
+
+def test_compactions_are_linked_to_from_the_top_and_from_each_other() -> None:
+    document = exported(
+        [
+            started(),
+            compacted(focus="<b>"),
+            *(TurnStarted(), user("one"), answer(TextPart(text="1")), compacted(), compacted()),
+        ]
+    )
+    page = Page(document)
+    identities = [attributes.get("id", "") for _, attributes in page.elements]
+    assert [name for name in identities if name.startswith("c")] == ["c1", "c2", "c3"]
+    links = [(a.get("href"), a.get("aria-label")) for _, a in page.elements if "href" in a]
+    before, after = "previous compaction", "next compaction"
+    assert [link for link in links if str(link[0]).startswith("#c")] == [
+        *(("#c1", None), ("#c2", None), ("#c3", None)),
+        *(("#c2", after), ("#c1", before), ("#c3", after), ("#c2", before)),
+    ]
+    assert page.within["nav"].count("context compacted: ") == 3
+    assert page.within["nav"].split("\n")[1].endswith("9.0k → 2.0k tokensturn 1")
+    assert "focus: &lt;b&gt;" in document
+
+
+def test_thinking_can_be_hidden_by_a_switch_that_has_its_words() -> None:
+    document = exported([started(), TurnStarted(), user("x"), answer(ThinkingPart(text="hm"))])
+    page = Page(document)
+    switch = {"name": "hide", "type": "checkbox", "autocomplete": "off"}
+    assert ("input", switch) in page.elements
+    assert "hide thinking" in page.within["label"]
+    assert ".quiet .thought { display: none; }" in page.within["style"].replace(".out, ", "")
 
 
 def test_the_demo_session() -> None:

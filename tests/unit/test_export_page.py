@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from kimi_cli.frontends.export import export
-from kimi_cli.protocol.events import DurableEvent, ToolResult, TurnStarted
+from kimi_cli.protocol.events import Compaction, DurableEvent, ToolResult, TurnStarted
 from kimi_cli.protocol.messages import TextPart, ThinkingPart
 from tests.unit.export_sessions import (
     HOSTILE,
@@ -30,6 +30,13 @@ pytestmark = [
     pytest.mark.long,
     pytest.mark.skipif(BROWSER is None, reason="there is no Chromium"),
 ]
+
+
+CODES: dict[str, dict[str, Any]] = {
+    "Enter": {"windowsVirtualKeyCode": 13, "text": "\r"},
+    " ": {"windowsVirtualKeyCode": 32, "code": "Space", "text": " "},
+}
+"""What the browser must know of a key beside its name to do what the key does."""
 
 
 class Browser:
@@ -115,7 +122,7 @@ class Browser:
 
     def press(self, key: str, shift: bool = False) -> None:
         for kind in ("keyDown", "keyUp"):
-            code = {"windowsVirtualKeyCode": 13} if key == "Enter" else {}
+            code = CODES.get(key, {})
             modifiers = 8 if shift else 0
             self.send("Input.dispatchKeyEvent", type=kind, key=key, modifiers=modifiers, **code)
 
@@ -211,6 +218,59 @@ def test_all_can_be_unfolded(page: Browser) -> None:
     assert opened(page) == folds
     page.ask('document.getElementById("find").elements.folds.click()')
     assert opened(page) == 0
+
+
+def test_thinking_can_be_hidden(page: Browser) -> None:
+    """By the key, and by the switch with the keyboard alone; the search then leaves it out."""
+    checked = 'document.getElementById("find").elements.hide.checked'
+    before = shown(page)
+    assert page.search("needle") == "1 of 4"
+    page.press("Escape")
+    page.press("t")
+    assert page.ask(checked)
+    assert shown(page) == [words for words in before if words[:1] != "✻"]
+    assert len(shown(page)) == len(before) - 1
+    assert page.search("needle") == "1 of 3"
+    page.press("/")
+    page.press("t")
+    assert page.ask(checked)
+    page.press("Escape")
+    page.ask('document.getElementById("find").elements.hide.focus()')
+    page.press(" ")
+    assert not page.ask(checked)
+    assert shown(page) == before
+    kept = "[localStorage.length, sessionStorage.length, document.cookie].join()"
+    assert page.ask(kept) == "0,0,"
+
+
+def test_links_lead_from_compaction_to_compaction(browser: Browser, tmp_path: Path) -> None:
+    """Also to one that the search has hidden."""
+    long = "\n\n".join(["a long answer"] * 200)
+    turns: list[DurableEvent] = []
+    for number in range(3):
+        note = f"the note {number}"
+        turns += [TurnStarted(), user(f"request {number}"), answer(TextPart(text=long))]
+        turns.append(Compaction(upto=len(turns), note=note, tokens_before=9000))
+    path = tmp_path / "compactions.html"
+    path.write_text(export(numbered([started(), *turns]), "html", title="", session="s"))
+    browser.open(path)
+    place = """[...document.querySelectorAll(".compaction")]
+        .map((block) => block.getBoundingClientRect())
+        .findIndex((box) => box.height > 0 && box.top >= 0 && box.bottom <= innerHeight)"""
+
+    def follow(selector: str) -> int:
+        browser.ask(f"document.querySelector({json.dumps(selector)}).focus()")
+        browser.press("Enter")
+        return int(browser.ask(f"new Promise(requestAnimationFrame).then(() => {place})"))
+
+    assert browser.ask(place) == -1
+    assert follow("nav a[href='#c2']") == 1
+    assert follow("#c2 [aria-label='next compaction']") == 2
+    assert follow("#c3 [aria-label='previous compaction']") == 1
+    assert browser.search("request 0") == "1 of 1"
+    assert browser.ask("document.getElementById('c3').offsetParent") is None
+    assert follow("nav a[href='#c3']") == 2
+    assert browser.found() == ""
 
 
 def test_hostile_content_does_nothing(browser: Browser, tmp_path: Path) -> None:

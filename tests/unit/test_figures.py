@@ -121,6 +121,15 @@ def test_lines_of_a_compaction() -> None:
     assert compacted(done) == (
         "context 83 % · compacted 212k → 31.2k tokens: kept your 4 messages, 3 todos, 7 files"
     )
+    paid = done.model_copy(
+        update={
+            "usage": Usage(input_tokens=212_000, cached_tokens=190_800, output_tokens=2_000),
+            "cost": 0.0451,
+        }
+    )
+    assert compacted(paid, "USD") == compacted(done) + " · took 214k tokens, 90 % cached · $0.045"
+    assert compacted(paid) == compacted(done) + " · took 214k tokens, 90 % cached"
+    assert compacted(done, "USD") == compacted(done)
     by_hand = done.model_copy(
         update={
             "mechanical": True,

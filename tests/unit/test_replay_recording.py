@@ -259,9 +259,11 @@ def test_where_a_recording_breaks_off_is_said_only_there() -> None:
 # --- reported
 
 
-def reported(outcome: Outcome, checked: Sequence[Checked], **options: bool) -> str:
+def reported(
+    outcome: Outcome, checked: Sequence[Checked], *, every: bool = False, **options: bool
+) -> str:
     console = Console(file=io.StringIO(), width=80, **options)  # type: ignore[arg-type]
-    report = Report(console)
+    report = Report(console, every=every)
     for one in checked:
         report.call(one)
     report.end(outcome)
@@ -288,11 +290,16 @@ def test_the_outcome_is_that_of_every_call() -> None:
     assert Outcome(1, [same, left_out]).as_recorded
     assert not Outcome(2, [same]).as_recorded
     assert not Outcome(1, [same], ["turn 1: ended"]).as_recorded
-    text = reported(Outcome(2, [same, left_out], ["turn 1: ended"]), [same, left_out])
-    assert text.splitlines()[1:] == [
-        "-        turn 1 · read · not run: it was",
+    outcome = Outcome(2, [same, left_out], ["turn 1: ended"])
+    end = [
         "DIFFERS  turn 1: ended",
         "1 of 2 tool calls gave the recorded result · 1 not run again",
+    ]
+    assert reported(outcome, [same, left_out]).splitlines() == end
+    assert reported(outcome, [same, left_out], every=True).splitlines() == [
+        "ok       turn 1 · read",
+        "-        turn 1 · read · not run: it was",
+        *end,
     ]
 
 

@@ -35,6 +35,7 @@ from kimi_cli.protocol.stops import StopReason
 from kimi_cli.store.errors import SessionNotFound
 from kimi_cli.store.events_file import EVENTS, encode_event, read_events
 from kimi_cli.store.index import find, project_folder
+from kimi_cli.store.lock import held, is_held
 from kimi_cli.store.log import SessionLog
 from kimi_cli.store.manage import delete, fork, rename
 from kimi_cli.store.summary import Summary, summaries, summary_of, title_of
@@ -179,6 +180,80 @@ def test_a_turn_that_runs_has_no_reason_and_no_price_is_no_cost(home: Path, root
     )  # fmt: skip
     summary = summary_of(home, path.name, root)
     assert (summary.last_reason, summary.cost, summary.currency) == ("", None, None)
+
+
+def test_a_killed_turn_s_costs_have_the_currency_of_its_beginning(home: Path, root: Path) -> None:
+    path = stored(home, root, started(), TurnStarted(currency="EUR"), said("a"), answer())
+    summary = summary_of(home, path.name, root)
+    assert (summary.cost, summary.currency) == (0.5, "EUR")
+    log = SessionLog.open(home, path.name)
+    log.append(TurnStarted())
+    log.close()
+    assert summary_of(home, path.name, root).currency == "EUR"
+
+
+def test_running_is_what_a_process_has_open_in_a_turn(home: Path, root: Path) -> None:
+    def state() -> tuple[bool, bool]:
+        (summary,) = summaries(home, root)
+        assert summary == summary_of(home, summary.id, root)
+        return summary.running, summary.broken_off
+
+    path = stored(home, root, started(), TurnStarted(), said("a"))
+    assert state() == (False, True)
+    log = SessionLog.open(home, path.name)
+    assert state() == (True, False)
+    log.append(ended())
+    assert state() == (False, False)
+    log.append(TurnStarted())
+    assert state() == (True, False)
+    log.close()
+    assert state() == (False, True)
+
+
+def test_looking_whether_a_session_runs_keeps_nobody_from_it(home: Path, root: Path) -> None:
+    path = stored(home, root, started(), TurnStarted(), said("a"))
+    script = (
+        "import sys; from pathlib import Path; from kimi_cli.store.lock import is_held\n"
+        "print(flush=True)\n"
+        "while True: is_held(Path(sys.argv[1]))\n"
+    )
+    looker = subprocess.Popen(
+        [sys.executable, "-c", script, str(path / EVENTS)], cwd=REPOSITORY, stdout=subprocess.PIPE
+    )
+    try:
+        assert looker.stdout is not None
+        looker.stdout.readline()
+        for _ in range(20):
+            # Raises SessionBusy when it gives up.
+            SessionLog.open(home, path.name).close()
+        assert not is_held(path / EVENTS)
+        with held(path / EVENTS):
+            assert is_held(path / EVENTS)
+        assert not is_held(path / "nothing")
+    finally:
+        looker.kill()
+        looker.communicate()
+
+
+def test_only_what_may_run_is_asked_for_its_lock(home: Path, root: Path, tmp_path: Path) -> None:
+    """Listing hundreds of sessions takes as many looks at locks as there are open ends."""
+    for number in range(5):
+        stored(home, root, started(), TurnStarted(), said(str(number)), ended())
+    stored(home, root, started(), TurnStarted(), said("open end"))
+    script = (
+        "import fcntl, sys; from pathlib import Path\n"
+        "from kimi_cli.store.summary import summaries\n"
+        "asked = []\n"
+        "sys.addaudithook(lambda name, args: name == 'fcntl.flock' and asked.append(args[1]))\n"
+        "print(len(summaries(Path(sys.argv[1]), None)), [a & fcntl.LOCK_EX for a in asked])\n"
+    )
+    for _ in range(2):
+        run = subprocess.run(
+            [sys.executable, "-c", script, str(home)],
+            cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=60,
+        )  # fmt: skip
+        # Shared, and given back.
+        assert run.stdout.split() == ["6", "[0,", "0]"]
 
 
 def test_the_last_written_comes_first_and_sessions_without_a_message_do_not_come(

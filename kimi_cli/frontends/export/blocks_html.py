@@ -36,8 +36,10 @@ _VIDEO = re.compile(r"data:video/(?:mp4|webm|ogg|quicktime);base64,[A-Za-z0-9+/=
 class Blocks:
     """Renders blocks one by one."""
 
-    def __init__(self) -> None:
+    def __init__(self, compactions: Sequence[Compacted] = ()) -> None:
+        """``compactions`` are all that will be rendered: each leads to its neighbours."""
         self._prose = Prose()
+        self._numbers = {id(block): number for number, block in enumerate(compactions, 1)}
 
     def render(self, block: Block) -> Markup:
         match block:
@@ -89,7 +91,19 @@ class Blocks:
             summary = tag("summary", {}, f"hand-off note, {author}")
             note = tag("details", {}, summary, tag("div", {"class": "in"}, self._prose(event.note)))
         facts = [tag("p", {}, text) for text in (line, kept, harmless(event.failure)) if text]
-        return _block(block, "compaction", "", *facts, note)
+        number = self._numbers.get(id(block), 0)
+        name = {"id": f"c{number}"} if number else {}
+        return _block(block, "compaction", "", *facts, note, self._neighbours(number), **name)
+
+    def _neighbours(self, number: int) -> Markup:
+        """Links to the compaction before and the one after; their words are no text to search."""
+        places = (("previous", "↑", number - 1), ("next", "↓", number + 1))
+        links = [
+            tag("a", {"href": f"#c{other}", "aria-label": f"{where} compaction"}, arrow)
+            for where, arrow, other in places
+            if number and 1 <= other <= len(self._numbers)
+        ]
+        return tag("p", {"class": "jumps"}, put(*links)) if links else Markup()
 
 
 def folded(label: str, text: str) -> Markup:
@@ -99,9 +113,9 @@ def folded(label: str, text: str) -> Markup:
     return tag("details", {}, tag("summary", {}, label, size), tag("pre", {"class": "in"}, body))
 
 
-def _block(block: Block, kind: str, glyph: str, *children: str) -> Markup:
+def _block(block: Block, kind: str, glyph: str, *children: str, **more: str) -> Markup:
     kind = f"b {kind}{' gone' if block.gone else ''}"
-    return tag("div", {"class": kind}, _glyph(glyph) if glyph else Markup(), *children)
+    return tag("div", {"class": kind, **more}, _glyph(glyph) if glyph else Markup(), *children)
 
 
 def _glyph(glyph: str) -> Markup:

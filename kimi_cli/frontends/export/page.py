@@ -10,7 +10,7 @@ from typing import Any
 from kimi_cli.frontends.export import words
 from kimi_cli.frontends.export.blocks_html import Blocks, folded
 from kimi_cli.frontends.export.markup import Markup, lines, put, tag
-from kimi_cli.frontends.export.outline import Outline, Turn
+from kimi_cli.frontends.export.outline import Block, Compacted, Outline, Turn
 from kimi_cli.frontends.export.page_script import SCRIPT
 from kimi_cli.frontends.export.page_style import STYLE
 from kimi_cli.frontends.export.reader import outline
@@ -23,7 +23,8 @@ def page(events: Sequence[DurableEvent], *, title: str, session: str) -> str:
     """One HTML document. Its policy lets the browser load nothing, and run only the page's own
     script, which searches and folds; everything can be read without it."""
     out = outline(events, title=title, session=session)
-    blocks = Blocks()
+    compactions = _compactions(out)
+    blocks = Blocks([block for _, block in compactions])
     head = tag(
         "head",
         {},
@@ -39,7 +40,12 @@ def page(events: Sequence[DurableEvent], *, title: str, session: str) -> str:
         "body",
         {},
         _bar(out),
-        tag("main", {}, _opening(out, blocks), *(_turn(turn, blocks) for turn in out.turns)),
+        tag(
+            "main",
+            {},
+            _opening(out, blocks, compactions),
+            *(_turn(turn, blocks) for turn in out.turns),
+        ),
         tag("script", {}, Markup(SCRIPT)),
     )
     return f"<!doctype html>\n{tag('html', {'lang': 'en'}, head, body)}\n"
@@ -82,6 +88,12 @@ def _bar(out: Outline) -> Markup:
             tag("input", {"name": "only", "type": "checkbox", "checked": True}),
             "matches only",
         ),
+        tag(
+            "label",
+            {"title": "hide what the model thought (t)"},
+            tag("input", {"name": "hide", "type": "checkbox", "autocomplete": "off"}),
+            "hide thinking",
+        ),
         _button("folds", "unfold all", ""),
     )
     top = tag("a", {"class": "name", "href": "#top"}, out.title)
@@ -92,7 +104,14 @@ def _button(name: str, label: str, title: str) -> Markup:
     return tag("button", {"name": name, "type": "button", "title": title}, label)
 
 
-def _opening(out: Outline, blocks: Blocks) -> Markup:
+def _compactions(out: Outline) -> list[tuple[str, Compacted]]:
+    """Each with the place where it stands."""
+    places: list[tuple[str, Sequence[Block]]] = [("", out.before)]
+    places += [(f"turn {turn.number}", turn.blocks) for turn in out.turns]
+    return [(place, b) for place, some in places for b in some if isinstance(b, Compacted)]
+
+
+def _opening(out: Outline, blocks: Blocks, compactions: Sequence[tuple[str, Compacted]]) -> Markup:
     facts = [tag("p", {"class": "meta"}, line) for line in words.meta(out)]
     given = []
     if out.start and out.start.system_prompt:
@@ -107,6 +126,7 @@ def _opening(out: Outline, blocks: Blocks) -> Markup:
         tag("h1", {"dir": "auto"}, out.title),
         lines(facts),
         _turns(out) if len(out.turns) > 1 else "",
+        _jumps(compactions) if compactions else "",
         lines([*given, *(blocks.render(block) for block in out.before)]),
     )
 
@@ -141,6 +161,21 @@ def _turns(out: Outline) -> Markup:
         for turn in out.turns
     ]
     return tag("nav", {"aria-label": "turns"}, tag("table", {}, tag("tbody", {}, lines(rows))))
+
+
+def _jumps(compactions: Sequence[tuple[str, Compacted]]) -> Markup:
+    rows = [
+        tag(
+            "tr",
+            {"class": "gone"} if block.gone else {},
+            tag("td", {"class": "request"}, tag("a", {"href": f"#c{number}"}, line)),
+            tag("td", {"class": "right"}, place),
+        )
+        for number, (place, block) in enumerate(compactions, 1)
+        for line in words.compaction(block)[:1]
+    ]
+    table = tag("table", {}, tag("tbody", {}, lines(rows)))
+    return tag("nav", {"aria-label": "compactions"}, table)
 
 
 def _turn(turn: Turn, blocks: Blocks) -> Markup:

@@ -4,7 +4,7 @@ SCRIPT = r"""
 "use strict";
 (() => {
   const form = document.getElementById("find");
-  const { q, found, only, back, next, folds } = form.elements;
+  const { q, found, only, hide, back, next, folds } = form.elements;
   const units = [...document.querySelectorAll(".b")];
   const turns = [...document.querySelectorAll(".turn")];
   const LIMIT = 5000;
@@ -63,7 +63,8 @@ SCRIPT = r"""
     more = false;
     units.forEach((unit, index) => {
       pattern.lastIndex = 0;
-      const matches = words !== "" && pattern.test(texts[index]);
+      const hidden = hide.checked && unit.classList.contains("thought");
+      const matches = words !== "" && !hidden && pattern.test(texts[index]);
       unit.classList.toggle("out", words !== "" && only.checked && !matches);
       if (!matches) return;
       if (hits.length >= LIMIT) more = true;
@@ -101,6 +102,10 @@ SCRIPT = r"""
     timer = setTimeout(search, 120);
   });
   only.addEventListener("change", search);
+  hide.addEventListener("change", () => {
+    document.body.classList.toggle("quiet", hide.checked);
+    search();
+  });
   back.addEventListener("click", () => show(at - 1));
   next.addEventListener("click", () => show(at + 1));
   form.addEventListener("submit", (event) => event.preventDefault());
@@ -125,7 +130,16 @@ SCRIPT = r"""
       q.select();
     } else if (event.key === "n" || event.key === "N") {
       show(at + (event.key === "N" ? -1 : 1));
+    } else if (event.key === "t") {
+      hide.click();
     }
+  });
+  // A link within the page leads also to what the search has hidden.
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[href^='#']");
+    if (!link || !document.querySelector(link.hash)?.closest(".out")) return;
+    q.value = "";
+    search();
   });
   folds.addEventListener("click", () => {
     const open = folds.textContent === "unfold all";

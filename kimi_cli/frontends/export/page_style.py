@@ -98,6 +98,7 @@ h2::after { content: ""; flex: 1; border-top: 1px solid var(--rule); align-self:
 .compaction { margin: 1.5rem 0; padding: .6rem 0 .6rem var(--gutter); color: var(--dim);
   font-size: 13px; border-block: 1px dashed var(--dim); }
 .compaction p:first-child { color: var(--ink); }
+.jumps a { padding-right: .75rem; text-decoration: none; }
 
 summary { cursor: pointer; list-style: none; color: var(--dim); }
 summary::-webkit-details-marker { display: none; }
@@ -158,7 +159,7 @@ img, video { display: block; max-width: 100%; max-height: 26rem; margin: .5rem 0
 .prose .right { text-align: right; }
 .prose hr { border: 0; border-top: 1px solid var(--rule); }
 
-.out { display: none; }
+.out, .quiet .thought { display: none; }
 .now { box-shadow: -3px 0 var(--now); }
 ::highlight(hit) { background-color: var(--hit); color: var(--on-hit); }
 ::highlight(now) { background-color: var(--now); color: var(--on-hit); }

@@ -69,6 +69,7 @@ class _Reader:
                 self._model(event.model)
             case TurnStarted():
                 self._begin(event)
+                out.currency = event.currency or out.currency
             case UserMessage():
                 turn = self._turn
                 if event.origin == "user" and (turn is None or turn.end):

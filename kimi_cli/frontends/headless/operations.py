@@ -5,26 +5,46 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 from pydantic import ValidationError
 
 from kimi_cli.agent import Session
 from kimi_cli.frontends.headless.progress import say
 from kimi_cli.protocol.event import Event
-from kimi_cli.protocol.events import TurnEnded, TurnStarted
+from kimi_cli.protocol.events import Notice, TurnEnded, TurnStarted
 from kimi_cli.protocol.operations import Compact, Interrupt, Say, Steer, operation_adapter
+from kimi_cli.store.errors import StoreError
+
+_WANTED = {"string_type": "a text", "list_type": "a list", "dict_type": "an object"}
+SHOWN = 100
+"""Bytes of a line that a complaint about it quotes."""
 
 
-async def operations(session: Session) -> AsyncIterator[Say | Compact]:
+async def operations(
+    session: Session, refused: Callable[[], None] = lambda: None
+) -> AsyncIterator[Say | Compact]:
     """Yield the user messages as they come, and what asks for a compaction while no turn runs;
     everything else goes straight to the session, also while a turn runs, and steering without a
-    turn is a message. Ends with stdin. A line that is no operation is reported on stderr and left
-    out."""
+    turn is a message. Ends with stdin. A line that is no operation is left out: an error notice in
+    the record says why, at once, and ``refused`` is called."""
     adapter = operation_adapter()
     loop = asyncio.get_running_loop()
     inbox: asyncio.Queue[Say | Compact | None] = asyncio.Queue()
     in_turn = False
+    number = 0
+
+    def refuse(why: str, line: bytes) -> None:
+        refused()
+        shown = line[:SHOWN].decode("utf-8", "replace") + "…" * (len(line) > SHOWN)
+        notice = Notice(
+            level="error", text=f"stdin line {number} is not an operation: {why}: {shown}"
+        )
+        try:
+            session.record(notice)
+        except StoreError:
+            say(f"kimi: {notice.text}")
 
     def watch(event: Event) -> None:
         nonlocal in_turn
@@ -33,17 +53,21 @@ async def operations(session: Session) -> AsyncIterator[Say | Compact]:
     session.subscribe(watch)
 
     def take(line: bytes | None) -> None:
+        nonlocal number
+        number += 1
         if line is None:
             inbox.put_nowait(None)
+            return
+        line = line.strip()
+        if not line:
             return
         try:
             operation = adapter.validate_json(line)
         except ValidationError as error:
-            problem = error.errors(include_url=False, include_input=False)[0]
-            say(f"kimi: not an operation: {problem['msg']}: {line[:100]!r}")
+            refuse(_wrong(error.errors(include_url=False)[0]), line)
             return
         if isinstance(operation, Say) and not (operation.text.strip() or operation.parts):
-            say("kimi: not an operation: the message is empty")
+            refuse("the message is empty", line)
         elif isinstance(operation, Say) or (isinstance(operation, Compact) and not in_turn):
             inbox.put_nowait(operation)
         elif isinstance(operation, Steer) and not session.busy:
@@ -57,8 +81,7 @@ async def operations(session: Session) -> AsyncIterator[Say | Compact]:
         # A thread, because neither asyncio nor select can wait for a regular file.
         try:
             for line in sys.stdin.buffer:
-                if line.strip():
-                    loop.call_soon_threadsafe(take, line)
+                loop.call_soon_threadsafe(take, line)
             loop.call_soon_threadsafe(take, None)
         except (OSError, ValueError, AttributeError, RuntimeError):
             if not loop.is_closed():
@@ -70,3 +93,27 @@ async def operations(session: Session) -> AsyncIterator[Say | Compact]:
         # Steering that came too late for its turn is a message of its own.
         if late := session.take_steering():
             yield Say(text="\n".join(late))
+
+
+def _wrong(problem: Any) -> str:
+    """What is wrong with a line, of pydantic's account of it."""
+    # The first name of a place is the operation's own.
+    kind, *inside = [str(part) for part in problem["loc"]] or [""]
+    field = ".".join(inside)
+    match problem["type"]:
+        case "json_invalid":
+            return "it is not JSON"
+        case "model_attributes_type" | "dict_type" | "model_type" if not inside:
+            return "it is not a JSON object"
+        case "union_tag_not_found":
+            return f"{field or 'it'} has no type"
+        case "union_tag_invalid":
+            known = problem["ctx"]["expected_tags"].replace("'", "")
+            where = f"{field}: " if field else ""
+            return f"{where}there is no type {problem['ctx']['tag']}, only {known}"
+        case "missing":
+            return f"{kind} needs {field}"
+        case "extra_forbidden":
+            return f"{kind} has no field {field}"
+        case other:
+            return f"{field} of {kind} is not {_WANTED.get(other, 'a value that it can have')}"

@@ -86,7 +86,7 @@ class Progress:
                 self.line(compacting(event))
             case Compaction():
                 self._spend(event.usage, event.cost)
-                self.line(compacted(event))
+                self.line(compacted(event, self._currency))
             case Shrink():
                 self.line(shrunk(event))
             case Notice():

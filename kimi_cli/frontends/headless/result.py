@@ -8,8 +8,14 @@ from typing import Any
 from kimi_cli.frontends.account import Account
 from kimi_cli.frontends.plain import rounded, usage_fields
 from kimi_cli.protocol.event import Event
-from kimi_cli.protocol.events import TurnEnded
-from kimi_cli.protocol.messages import Usage, added
+from kimi_cli.protocol.events import (
+    AssistantMessage,
+    TurnEnded,
+    TurnStarted,
+    UserMessage,
+)
+from kimi_cli.protocol.live import RetryScheduled, StepStarted, TextDelta, ToolCallDelta
+from kimi_cli.protocol.messages import TextPart, ToolCallPart, Usage, added
 from kimi_cli.protocol.stops import StopReason
 
 
@@ -21,16 +27,38 @@ class Tally(Account):
         super().__init__()
         self.past = past or Usage()
         self.past_cost = past_cost
-        self.last: TurnEnded | None = None
         self.reason = StopReason.CONFIGURATION
         self.detail = "no message came over stdin"
         self.structured: Any = None
+        self.refused_lines = 0
+        """Lines of stdin that were no operations."""
+        self.answer = ""
+        """The final answer of the last turn; "" where it ended without one."""
+        self._final = ""
+        self._said = self._calls = False
 
     def __call__(self, event: Event) -> None:
         super().__call__(event)
-        if isinstance(event, TurnEnded):
-            self.last = event
-            self.reason, self.detail = event.reason, event.detail
+        match event:
+            case TurnStarted() | UserMessage() | StepStarted() | RetryScheduled():
+                self._final = ""
+                self._said = self._calls = False
+            case TextDelta():
+                self._said = True
+            case ToolCallDelta():
+                self._calls = True
+            case AssistantMessage():
+                self._final = _final_text(event)
+            case TurnEnded():
+                self.reason, self.detail = event.reason, event.detail
+                final = bool(self._final) and event.answer.endswith(self._final)
+                if event.reason is StopReason.STORE_FAILED and not final:
+                    # What could not be stored was not published: its pieces were.
+                    final = self._said and not self._calls
+                self.answer = event.answer if final else ""
+
+    def refuse_line(self) -> None:
+        self.refused_lines += 1
 
     def result(
         self,
@@ -42,10 +70,9 @@ class Tally(Account):
         denials: Sequence[dict[str, str]],
     ) -> dict[str, Any]:
         """The object that ``--output-format json`` prints, documented in docs/headless.md."""
-        ended = self.last
         return {
             "type": "result",
-            "answer": ended.answer if ended else "",
+            "answer": self.answer,
             "structured": self.structured,
             "stop_reason": self.reason.value,
             "detail": self.detail,
@@ -64,3 +91,11 @@ class Tally(Account):
             "changed_files": self.changed_files(),
             "denials": list(denials),
         }
+
+
+def _final_text(message: AssistantMessage) -> str:
+    """The words of a message that ends a turn: whole and without calls; "" for any other."""
+    called = any(isinstance(part, ToolCallPart) for part in message.parts)
+    if called or message.partial or message.finish_reason == "length":
+        return ""
+    return "".join(part.text for part in message.parts if isinstance(part, TextPart)).strip()

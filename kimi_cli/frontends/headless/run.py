@@ -73,7 +73,7 @@ async def run(session: Session, job: Job, exit_code: Callable[[StopReason], int]
     beat = asyncio.create_task(progress.beat(job.heartbeat))
     checks, schema = _checks(session, job, progress)
     try:
-        async for operation in _operations(session, job, schema):
+        async for operation in _operations(session, job, schema, tally):
             if isinstance(operation, Say):
                 await session.run_turn(operation, checks)
             else:
@@ -91,6 +91,9 @@ async def run(session: Session, job: Job, exit_code: Callable[[StopReason], int]
         tally.structured = schema.value
     if ending.reason:
         tally.reason, tally.detail = ending.reason, ""
+    elif tally.refused_lines and tally.reason is StopReason.DONE:
+        tally.reason = StopReason.CONFIGURATION
+        tally.detail = f"{counted(tally.refused_lines, 'line')} of stdin not carried out"
     code = exit_code(tally.reason)
     _print_result(session, job, tally, code, writer, progress)
     patience = ENDING_DRAIN_SECONDS if ending.reason else DRAIN_SECONDS
@@ -126,15 +129,14 @@ async def _compact(session: Session, operation: Compact, tally: Tally) -> None:
 def _print_result(
     session: Session, job: Job, tally: Tally, code: int, writer: Writer, progress: Progress
 ) -> None:
-    ended = tally.last
     if tally.reason is not StopReason.DONE:
         say(
             f"kimi: {tally.reason.value.replace('_', ' ')}"
             + f": {tally.detail}" * bool(tally.detail)
         )
     if job.output == "text":
-        if ended and ended.answer:
-            answer = ended.answer.rstrip("\n") + "\n"
+        if tally.answer:
+            answer = tally.answer.rstrip("\n") + "\n"
             writer.write(clean_block(answer) if os.isatty(_stdout()) else answer)
     else:
         result = tally.result(
@@ -174,7 +176,7 @@ def _checks(
 
 
 async def _operations(
-    session: Session, job: Job, schema: SchemaCheck | None
+    session: Session, job: Job, schema: SchemaCheck | None, tally: Tally
 ) -> AsyncIterator[Say | Compact]:
     """The messages to run, one a turn, and the compactions between them; other operations go to
     the session as they come."""
@@ -182,7 +184,7 @@ async def _operations(
     if job.message is not None:
         yield job.message.model_copy(update={"text": job.message.text + instruction})
         return
-    async for operation in operations(session):
+    async for operation in operations(session, tally.refuse_line):
         if isinstance(operation, Say):
             yield operation.model_copy(update={"text": operation.text + instruction})
         else:
