@@ -204,9 +204,9 @@ class Compaction(Event):
 
 
 class Shrink(Event):
-    """Results of tools up to ``upto`` (a seq) are sent cut to ``limit`` bytes from here, media larger
-    than that are left out, because the server refused the request as too long. ``window`` is the limit that the server is now
-    taken to have."""
+    """Results of tools up to ``upto`` (a seq) are sent cut to ``limit`` bytes from here, and media
+    larger than that left out, because the server refused the request as too long. ``window`` is the
+    limit that the server is now taken to have."""
 
     type: Literal["shrink"] = "shrink"
     upto: int
