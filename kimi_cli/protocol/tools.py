@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from kimi_cli.protocol.messages import MediaPart
+from kimi_cli.protocol.sandbox import Denial, Grant
 from kimi_cli.protocol.workspace import FileTouch, Workspace
 
 IntentKind = Literal["read", "write", "execute"]
@@ -47,7 +48,8 @@ class ToolOutput:
     "+1 -1". ``files`` are the files read or changed, ``data`` whatever a front end or the
     session needs in structured form. ``output_path`` names a file that already holds the whole
     output. ``failed`` marks a result that is an error although the tool itself worked (a command
-    with a non-zero exit status).
+    with a non-zero exit status). ``denial`` says that the sandbox caused the failure: the toolbox
+    may ask and run the call again with what it lacked.
     """
 
     text: str
@@ -57,6 +59,7 @@ class ToolOutput:
     files: Sequence[FileTouch] = ()
     data: Mapping[str, Any] = field(default_factory=dict)
     output_path: str | None = None
+    denial: Denial | None = None
 
 
 class ToolError(Exception):
@@ -76,6 +79,11 @@ class ToolContext(Protocol):
     @property
     def media_kinds(self) -> frozenset[str]:
         """Kinds of media the current model takes: a subset of {"image", "video"}."""
+        ...
+
+    @property
+    def grant(self) -> Grant:
+        """What this call may do beyond the sandbox's mode."""
         ...
 
     def progress(self, text: str) -> None:

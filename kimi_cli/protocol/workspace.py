@@ -9,6 +9,8 @@ from typing import BinaryIO, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from kimi_cli.protocol.sandbox import NOTHING, Denial, Grant, SandboxState
+
 
 class FileTouch(BaseModel):
     """A file that a tool call saw or changed.
@@ -161,9 +163,21 @@ class Processes(Protocol):
         cwd: Path,
         env: Mapping[str, str] | None = None,
         background: bool = False,
+        grant: Grant = NOTHING,
     ) -> Task:
-        """Start a shell command. ``env`` is added to the workspace's environment. Raises OSError
-        when it can't be started."""
+        """Start a shell command, in the sandbox. ``env`` is added to the workspace's environment,
+        ``grant`` is what the command may do beyond the sandbox's mode. Raises OSError when it
+        can't be started."""
+        ...
+
+    @property
+    def sandbox(self) -> SandboxState:
+        """How commands are confined."""
+        ...
+
+    def denial(self, task: Task, output: str) -> Denial | None:
+        """What the sandbox refused a command that has ended with a failure, as far as its
+        ``output`` tells; None when the failure is its own."""
         ...
 
     async def run(
