@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pydantic import Field
 
@@ -78,7 +79,7 @@ async def _run_command(params: ShellParams, timeout: float, context: ToolContext
     workspace = context.workspace
     cwd = workspace.files.resolve(params.cwd) if params.cwd else workspace.root
     try:
-        task = await workspace.processes.start(params.command, cwd=cwd)
+        task = await workspace.processes.start(params.command, cwd=cwd, grant=context.grant)
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         raise ToolError(f"The command was not started: {error.strerror or error}{where}") from None
@@ -92,7 +93,10 @@ async def _run_command(params: ShellParams, timeout: float, context: ToolContext
     if result is None or result.survivors:
         task.to_background()
     if result is not None:
-        return await _ended(task, result)
+        output = await _ended(task, result)
+        if not output.failed:
+            return output
+        return replace(output, denial=workspace.processes.denial(task, output.text))
     why = "Running" if params.background else f"Still running after {wait:g} s, and goes on"
     note = (
         f'[{why} in the background as task {task.id}. See its new output with task="{task.id}" '

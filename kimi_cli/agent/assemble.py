@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kimi_cli.agent.budget import Budget
+from kimi_cli.agent.checkpoints import limits_of as snapshot_limits
 from kimi_cli.agent.compactor import Rules
+from kimi_cli.agent.guarding import confine, make_policy
 from kimi_cli.agent.model_config import limits_of, missing_key
 from kimi_cli.agent.prompt import system_prompt
 from kimi_cli.agent.serving import Served, find_model
 from kimi_cli.agent.session import Session
 from kimi_cli.agent.setup import Opened, Setup, SetupError
-from kimi_cli.agent.stored import Stored, open_stored, started
+from kimi_cli.agent.stored import Stored, confined, open_stored, started
 from kimi_cli.agent.toolbox import Toolbox
 from kimi_cli.model.names import normalise_tool_name
 from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.events import Instructions
+from kimi_cli.protocol.sandbox import SandboxState
 from kimi_cli.protocol.stops import StopReason
 from kimi_cli.protocol.tools import ToolSchema
-from kimi_cli.safety.policy import AllowAll, Policy, WorkspaceOnly
 from kimi_cli.settings import Loaded, Settings, is_trusted, load_settings
 from kimi_cli.store.errors import SessionError, StoreError
 from kimi_cli.store.log import Log, MemoryLog, SessionLog
@@ -31,7 +35,9 @@ from kimi_cli.workspace.place import LocalWorkspace
 from kimi_cli.workspace.processes import ProcessRunner
 from kimi_cli.workspace.roots import project_root
 
-PROTECTED = (".git", ".kimi")
+if TYPE_CHECKING:
+    from kimi_cli.workspace.snapshots import Snapshots
+
 INSTRUCTION_BYTES = 32_768
 BYTES_A_TOKEN = 3
 CHANGED = "[The instructions have changed: these take the place of those before.]\n\n"
@@ -53,6 +59,12 @@ async def open_session(setup: Setup) -> Opened:
             loaded = _load(setup, cwd)
             if setup.provider is None and (problem := missing_key(loaded.settings)):
                 raise SetupError(problem, StopReason.AUTHENTICATION)
+            if stored and stored.was_rewound:
+                from kimi_cli.agent.stored_undo import completed
+
+                limits = snapshot_limits(loaded.settings.undo)
+                stored, told = await completed(setup.home, stored, limits)
+                loaded.warnings.extend(told)
             log = stored.log if stored else _new_log(setup, loaded, project_root(cwd))
         except BaseException:
             if stored:
@@ -100,8 +112,12 @@ def _load(setup: Setup, cwd: Path) -> Loaded:
         env=setup.env,
         project_root=root if setup.project_settings else None,
         flags=setup.flags,
-        trusted=is_trusted(setup.home, root),
+        trusted=_trusted(setup, root),
     )
+
+
+def _trusted(setup: Setup, root: Path) -> bool:
+    return setup.trust or is_trusted(setup.home, root)
 
 
 async def _build(
@@ -130,14 +146,9 @@ async def _furnish(
     # A fork begins with the messages of another session, which the server may still have cached.
     cache_key = (stored and stored.begun.forked_from) or log.id
     served = await find_model(setup, loaded, stored, cache_key, budget.seconds_left)
-    warnings += filter(None, (served.doubt, ProcessRunner.limits_note()))
-    policy: Policy = (
-        AllowAll()
-        if setup.yolo
-        else WorkspaceOnly(
-            workspace.folders, readable=[log.path], protected=PROTECTED, private=[setup.home]
-        )
-    )
+    sandbox = await confine(setup, settings, workspace)
+    warnings += filter(None, (served.doubt, ProcessRunner.limits_note(), _degraded(sandbox)))
+    policy = make_policy(setup, loaded, workspace, [log.path], sandbox)
     if setup.policy:
         policy = setup.policy(policy)
     toolbox = Toolbox(
@@ -160,18 +171,21 @@ async def _furnish(
         price=served.price,
         on_ask=setup.on_ask or settings.headless.on_ask,
         context=_rules(settings),
+        snapshots=_snapshots(setup, settings, workspace, log),
+        saw=workspace.files.restore,
     )
     try:
         if stored:
             session.restore(stored.events)
             workspace.files.restore(stored.touches())
-        opening = _opening(setup, cwd, stored, served, workspace, tools)
+        opening = _opening(setup, cwd, stored, served, workspace, tools, sandbox)
         for event in opening:
             session.record(event)
     except StoreError as error:
         raise SetupError(str(error), StopReason.STORE_FAILED) from None
     kept = isinstance(log, SessionLog)
-    return Opened(session, settings, warnings, _secrets(settings), kept, served.media, opening)
+    secrets = _secrets(settings)
+    return Opened(session, settings, warnings, secrets, kept, served.media, opening, sandbox)
 
 
 def _opening(
@@ -181,12 +195,13 @@ def _opening(
     served: Served,
     workspace: LocalWorkspace,
     tools: Sequence[ToolSchema],
+    sandbox: SandboxState,
 ) -> list[Event]:
     """The events that a session begins, or goes on, with."""
     if stored:
         events = stored.resumed(cwd, served.provider, served.thinking, served.dialect)
     else:
-        prompt = setup.system_prompt or system_prompt(workspace)
+        prompt = setup.system_prompt or system_prompt(workspace, sandbox)
         events = [
             started(
                 prompt,
@@ -198,15 +213,43 @@ def _opening(
                 served.dialect,
             )
         ]
+    held = confined(sandbox)
+    if stored is None or stored.confined != held:
+        events.append(held)
     window = served.provider.window
     limit = min(INSTRUCTION_BYTES, window * BYTES_A_TOKEN // 4) if window else INSTRUCTION_BYTES
-    files, text = find_instructions(setup.home, project_root(cwd), cwd, limit)
+    root = project_root(cwd)
+    files, text = find_instructions(setup.home, root, cwd, limit, trusted=_trusted(setup, root))
     former = stored.instructions if stored else None
     if files and (former is None or former.files != files):
         events.append(Instructions(files=files, text=CHANGED + text if former else text))
     elif former and former.files and not files:
         events.append(Instructions(files=[], text=NO_INSTRUCTIONS))
     return events
+
+
+def _snapshots(
+    setup: Setup, settings: Settings, workspace: LocalWorkspace, log: Log
+) -> Callable[[], Snapshots] | None:
+    """None where they are switched off, or nobody could ask for them: the session is not kept."""
+    if not settings.undo.enabled or not isinstance(log, SessionLog):
+        return None
+
+    @cache
+    def make() -> Snapshots:
+        # Late: beside the first request there is time for it.
+        from kimi_cli.workspace.snapshots import Snapshots
+
+        return Snapshots(setup.home, workspace.folders, snapshot_limits(settings.undo))
+
+    return make
+
+
+def _degraded(sandbox: SandboxState) -> str | None:
+    if not sandbox.degraded:
+        return None
+    why = f" ({sandbox.why})" if sandbox.why else ""
+    return f"the sandbox is degraded{why}: it can't hold {', '.join(sandbox.lacks)}"
 
 
 def _rules(settings: Settings) -> Rules:

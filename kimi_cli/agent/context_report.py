@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from kimi_cli.agent.branch import branch
 from kimi_cli.agent.conversation import Source
 from kimi_cli.agent.model_config import model_config
 from kimi_cli.agent.projection import Projection
@@ -155,6 +156,7 @@ def report(
     counter: Counter | None = None,
 ) -> Report:
     """The report of a session's events."""
+    events = branch(events)
     projection = Projection(lambda: ChatEncoder(dialect, info, thinking))
     for event in events[projection.load(events) :]:
         projection.feed(event)

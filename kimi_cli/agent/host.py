@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from kimi_cli.model.catalogue import Price
 from kimi_cli.protocol.messages import ToolCallPart, Usage
 from kimi_cli.protocol.provider import Completed, ModelError, ModelRequest, Provider
+from kimi_cli.protocol.sandbox import NOTHING, Grant
 
 if TYPE_CHECKING:
     from kimi_cli.agent.budget import Budget
     from kimi_cli.agent.stop import StopTurn
     from kimi_cli.agent.toolbox import Toolbox
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a question is about: ``text`` is what will happen, ``reason`` why it is asked. ``rule``
+    is what would let it happen from now on, ``grant`` what a yes allows beyond the sandbox,
+    ``marks`` the parts of the command that need the decision."""
+
+    text: str
+    reason: str
+    rule: str = ""
+    grant: Grant = NOTHING
+    marks: Sequence[tuple[int, int]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """An answer: ``scope`` says for how long it holds, ``words`` tell the model of a no."""
+
+    allowed: bool
+    words: str = ""
+    scope: Literal["once", "session", "project"] = "once"
 
 
 class Journal(Protocol):
@@ -30,8 +54,8 @@ class Journal(Protocol):
         """Return once what was recorded is safely on disk."""
         ...
 
-    async def ask(self, call: ToolCallPart, text: str, reason: str) -> tuple[bool, str]:
-        """Whether the user lets the call happen, and the words for the model if not."""
+    async def ask(self, call: ToolCallPart, wish: Wish) -> Leave:
+        """Whether the user lets the call happen. Raises StopTurn."""
         ...
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Literal
 
+from kimi_cli.agent.host import Leave, Wish
 from kimi_cli.agent.record import Record
 from kimi_cli.agent.stop import StopTurn
 from kimi_cli.protocol.events import (
@@ -33,28 +34,32 @@ class Questions:
         if waiting and not waiting.done():
             waiting.set_result(operation)
 
-    async def ask(self, call: ToolCallPart, text: str, reason: str) -> tuple[bool, str]:
-        """Whether the call may happen, and the words for the model if not. Raises StopTurn."""
+    async def ask(self, call: ToolCallPart, wish: Wish) -> Leave:
+        """Put the question on record and get its answer. Raises StopTurn."""
         question = f"q{self._record.at.seq + 1}"
         self._record.add(
             QuestionAsked(
                 question_id=question,
                 call_id=call.id,
                 tool=call.name,
-                text=text,
-                reason=reason,
-                choices=["once", "no"],
+                text=wish.text,
+                reason=wish.reason,
+                choices=["once", *(["session", "project"] if wish.rule else []), "no"],
+                rule=wish.rule,
+                grant=wish.grant.words(),
+                marks=list(wish.marks),
             )
         )
         refused = QuestionAnswered(question_id=question, answer="no", by="policy")
         if self._on_ask == "fail":
             self._record.add(refused)
-            raise StopTurn(StopReason.QUESTION, f"{text}: {reason}")
+            raise StopTurn(StopReason.QUESTION, f"{wish.text}: {wish.reason}")
         if self._on_ask == "deny":
             self._record.add(refused)
-            return False, (
-                f"Denied: {reason}, and nobody is there to ask. Do not try the same by other "
-                "means; do what can be done without it and say what could not."
+            return Leave(
+                False,
+                f"Denied: {wish.reason}, and nobody is there to ask. Do not try the same by other "
+                "means; do what can be done without it and say what could not.",
             )
         try:
             given = await self._wait(question)
@@ -64,7 +69,13 @@ class Questions:
         self._record.add(
             QuestionAnswered(question_id=question, answer=given.answer, comment=given.comment)
         )
-        return given.answer == "once", f"The user said no. {given.comment}".strip()
+        if given.answer == "once":
+            return Leave(True)
+        if given.answer == "session" and wish.rule:
+            return Leave(True, scope="session")
+        if given.answer == "project" and wish.rule:
+            return Leave(True, scope="project")
+        return Leave(False, f"The user said no. {given.comment}".strip())
 
     async def _wait(self, question: str) -> Answer:
         waiting: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()

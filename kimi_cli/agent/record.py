@@ -8,17 +8,19 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from kimi_cli.agent.branch import branch
 from kimi_cli.agent.conversation import Mended
 from kimi_cli.agent.facts import Facts
 from kimi_cli.agent.projection import Projection
 from kimi_cli.agent.spent import measured
 from kimi_cli.model.tokens import TokenMeter
 from kimi_cli.protocol.event import Event
-from kimi_cli.protocol.events import Compaction, Repair, Shrink
+from kimi_cli.protocol.events import Compaction, Repair, Rewind, Shrink
 from kimi_cli.protocol.messages import Usage
 from kimi_cli.protocol.provider import Completed, Provider
 from kimi_cli.protocol.tools import ToolSchema
 from kimi_cli.store.errors import StoreError
+from kimi_cli.store.events_file import read_events
 from kimi_cli.store.log import Log
 
 log = logging.getLogger(__name__)
@@ -36,6 +38,11 @@ class Position:
     step: int = 0
 
 
+def parent_of(event: Event, seq: int) -> int:
+    """The number of the event that this one, numbered ``seq``, follows."""
+    return event.to if isinstance(event, Rewind) and event.conversation else seq - 1
+
+
 class Record:
     """Keeps what happened in a log, and beside it the request that follows from it.
 
@@ -48,6 +55,7 @@ class Record:
         self.meter = TokenMeter(lambda: provider.counter)
         self.facts = Facts()
         self.projection = Projection(provider.encoder)
+        self._encoder = provider.encoder
         self._store = store
         self._tools = [
             f"{tool.name} {tool.description} {json.dumps(tool.parameters, default=dict)}"
@@ -91,6 +99,15 @@ class Record:
 
     def restore(self, events: Sequence[Event]) -> None:
         """Take in a stored history: nothing is stored again or published."""
+        self._take_in(branch(events))
+        self.meter.cool()
+        self.at.turn = max((event.turn for event in events), default=0)
+        self.at.seq = max((event.seq for event in events), default=0)
+
+    def _take_in(self, events: Sequence[Event]) -> None:
+        """Begin anew with the events of a branch."""
+        self.facts = Facts()
+        self.projection = Projection(self._encoder)
         for event in events:
             self.facts.note(event)
         rest = events[self.projection.load(events) :]
@@ -105,14 +122,11 @@ class Record:
             self._project(event)
             if usage := measured(event):
                 self.meter.measure(usage)
-        self.meter.cool()
-        self.at.turn = max((event.turn for event in events), default=0)
-        self.at.seq = max((event.seq for event in events), default=0)
 
     def add(self, event: Event) -> None:
         """A durable event. Raises StoreError, and then nothing of it happened."""
         self.at.seq += 1
-        event.parent = self.at.seq - 1
+        event.parent = parent_of(event, self.at.seq)
         self._stamp(event)
         try:
             self._store.append(event)
@@ -120,8 +134,14 @@ class Record:
             self.at.seq -= 1
             raise
         log.debug("%s turn %d step %d", type(event).__name__, event.turn, event.step)
-        self.facts.note(event)
-        mended = self._project(event)
+        if isinstance(event, Rewind):
+            mended = []
+            if event.conversation:
+                # What a compaction dropped may count again: only the log still has it.
+                self._take_in(branch(read_events(self._store.path).events))
+        else:
+            self.facts.note(event)
+            mended = self._project(event)
         self._publish(event)
         self._report(mended)
 

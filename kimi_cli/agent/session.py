@@ -6,12 +6,15 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
-from typing import Protocol, Self
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Protocol, Self
 
 from kimi_cli.agent.attended import Attended
+from kimi_cli.agent.branch import branch, touches
 from kimi_cli.agent.budget import Budget, cost_of
+from kimi_cli.agent.checkpoints import Checkpoints
 from kimi_cli.agent.compactor import Compactor, NoteRefused, Rules
+from kimi_cli.agent.host import Leave, Wish
 from kimi_cli.agent.loop import Check, Turn
 from kimi_cli.agent.news import News
 from kimi_cli.agent.opening import OpeningLog
@@ -19,13 +22,14 @@ from kimi_cli.agent.questions import OnAsk, Questions
 from kimi_cli.agent.record import Record
 from kimi_cli.agent.spent import spent
 from kimi_cli.agent.stop import StopTurn
-from kimi_cli.agent.toolbox import Toolbox
+from kimi_cli.agent.toolbox import STOPPED_BY_SANDBOX, Toolbox
 from kimi_cli.model.catalogue import Price
 from kimi_cli.model.errors import REMEDIES
 from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.events import (
     Compaction,
     Notice,
+    Rewind,
     ToolResult,
     TurnEnded,
     TurnStarted,
@@ -36,9 +40,14 @@ from kimi_cli.protocol.operations import Answer, Compact, Interrupt, Operation, 
 from kimi_cli.protocol.provider import Completed, ModelError, ModelRequest, Provider
 from kimi_cli.protocol.stops import StopReason
 from kimi_cli.protocol.tools import ToolSchema
-from kimi_cli.protocol.workspace import Workspace
+from kimi_cli.protocol.workspace import FileTouch, Workspace
 from kimi_cli.store.errors import StoreError
+from kimi_cli.store.events_file import read_events
 from kimi_cli.store.log import Log
+
+if TYPE_CHECKING:
+    from kimi_cli.agent.restoring import Snapshots
+    from kimi_cli.agent.rewinding import Rewinder
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +74,12 @@ class Session:
         price: Price | None,
         on_ask: OnAsk,
         context: Rules,
+        snapshots: Callable[[], Snapshots] | None = None,
+        saw: Callable[[Iterable[FileTouch]], None] = lambda touches: None,
     ) -> None:
+        """``snapshots`` gives those of the workspace, and may block; None: files can't be taken
+        back. ``saw`` takes up what the model saw of the
+        files, in place of what was known of it."""
         self.provider = provider
         self.toolbox = toolbox
         self.workspace = workspace
@@ -85,6 +99,9 @@ class Session:
         self._compactor = Compactor(
             self._record, provider, workspace, budget, price, tools, context
         )
+        self._snapshots = snapshots
+        self._saw = saw
+        self._checkpoints = Checkpoints(snapshots, self.record) if snapshots else None
         self._questions = Questions(self._record, on_ask)
         self._queue: asyncio.Queue[Say] = asyncio.Queue()
         self._steering: list[str] = []
@@ -152,6 +169,15 @@ class Session:
         StoreError."""
         return await self._work.run(self._compact(focus))
 
+    async def rewinder(self) -> Rewinder:
+        """What takes turns back and brings them back, between turns. It reads the stored session
+        anew, so use it for one rewind. Raises StoreError."""
+        from kimi_cli.agent.rewinding import Rewinder
+
+        events = await asyncio.to_thread(read_events, self._log.path)
+        snapshots = await asyncio.to_thread(self._snapshots) if self._snapshots else None
+        return Rewinder(events.events, snapshots, self._rewound, self._log.sync)
+
     def interrupt(self, reason: StopReason = StopReason.INTERRUPTED) -> None:
         """End the running turn or compaction now; nothing happens when none runs."""
         self._work.stop(reason)
@@ -179,6 +205,8 @@ class Session:
         self._record.show(event)
 
     async def settle(self) -> None:
+        if self._checkpoints:
+            await self._checkpoints.before_change()
         await self._log.sync()
 
     def request(self) -> ModelRequest:
@@ -217,8 +245,8 @@ class Session:
         remedy = REMEDIES[error.kind]
         return StopTurn(remedy.stop, f"{error.message.rstrip('.')}. {remedy.advice}", error)
 
-    async def ask(self, call: ToolCallPart, text: str, reason: str) -> tuple[bool, str]:
-        return await self._questions.ask(call, text, reason)
+    async def ask(self, call: ToolCallPart, wish: Wish) -> Leave:
+        return await self._questions.ask(call, wish)
 
     async def _turn(self, say: Say, checks: Sequence[Check]) -> TurnEnded:
         begun = time.monotonic()
@@ -231,6 +259,8 @@ class Session:
             self.record(TurnStarted(currency=self._currency))
             self.record(UserMessage(parts=_parts(say)))
             self._work.check()
+            if self._checkpoints:
+                self._checkpoints.begin()
             async with asyncio.timeout(self.budget.seconds_left):
                 await turn.run()
                 await self._compactor.if_asked(turn.spend)
@@ -248,6 +278,9 @@ class Session:
         except Exception as error:
             log.exception("the turn failed")
             reason, detail = StopReason.INTERNAL, f"{type(error).__name__}: {error}"
+        if self._checkpoints:
+            with contextlib.suppress(StoreError):
+                await self._checkpoints.end(hurry=self._work.stopped is not None)
         self._work.end()
         ended = TurnEnded(
             reason=reason,
@@ -295,12 +328,20 @@ class Session:
     def _book(self, usage: Usage) -> None:
         self.budget.spend(usage, cost_of(self.price, usage) if self.price else None)
 
+    def _rewound(self, event: Event) -> None:
+        self.record(event)
+        if isinstance(event, Rewind) and event.conversation:
+            # What the model saw on another branch it does not know of here.
+            self._saw(touches(branch(read_events(self._log.path).events)))
+
     def _note(self, event: Event) -> None:
         if not isinstance(event, ToolResult):
             return
+        why = event.data.get(STOPPED_BY_SANDBOX)
         if event.status == "denied":
-            text = "".join(p.text for p in event.parts if isinstance(p, TextPart))
-            self.denials.append({"tool": event.name, "summary": event.summary, "reason": text})
+            why = "".join(p.text for p in event.parts if isinstance(p, TextPart))
+        if why:
+            self.denials.append({"tool": event.name, "summary": event.summary, "reason": why})
 
 
 def _parts(say: Say) -> list[ContentPart]:

@@ -11,6 +11,7 @@ from typing import Literal
 from kimi_cli.agent.session import Session
 from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.provider import Provider
+from kimi_cli.protocol.sandbox import SandboxState
 from kimi_cli.protocol.stops import StopReason
 from kimi_cli.safety.policy import Policy
 from kimi_cli.settings import Settings, kimi_home
@@ -33,7 +34,8 @@ class Setup:
     ``flags`` are settings by dotted key and win over every other source. ``cwd`` None is the
     process's working directory, or that of a resumed session. ``media`` are the kinds that the
     model has to take. ``provider`` stands in for the endpoint of the settings, ``policy`` puts its
-    own around ours. ``project_settings`` False leaves the project's file unread. ``on_ask`` "wait"
+    own around ours. ``trust``: the project's settings take effect in this run.
+    ``project_settings`` False leaves the project's file unread. ``on_ask`` "wait"
     leaves questions to the front end.
     """
 
@@ -43,6 +45,7 @@ class Setup:
     cwd: Path | None = None
     add_dirs: Sequence[Path] = ()
     yolo: bool = False
+    trust: bool = False
     on_ask: Literal["deny", "fail", "wait"] | None = None
     system_prompt: str | None = None
     keep: bool = True
@@ -80,7 +83,8 @@ class Setup:
 class Opened:
     """A session ready to run. ``secrets`` must never be written anywhere; ``warnings`` are for
     the user; ``kept``: the session is stored; ``media``: the kinds the model takes; ``events``:
-    what was recorded to open it, before anybody could listen."""
+    what was recorded to open it, before anybody could listen; ``sandbox``: what holds for
+    commands."""
 
     session: Session
     settings: Settings
@@ -89,3 +93,4 @@ class Opened:
     kept: bool
     media: frozenset[str]
     events: Sequence[Event] = ()
+    sandbox: SandboxState = SandboxState("off", "none")

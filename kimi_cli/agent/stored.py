@@ -6,15 +6,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kimi_cli.agent.branch import branch, touches
 from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.events import (
+    Confined,
     Instructions,
     ModelChanged,
+    RewindStarted,
     SessionResumed,
     SessionStarted,
-    ToolResult,
 )
 from kimi_cli.protocol.provider import Provider
+from kimi_cli.protocol.sandbox import SandboxState
 from kimi_cli.protocol.tools import ToolSchema
 from kimi_cli.protocol.workspace import FileTouch
 from kimi_cli.store.errors import SessionError
@@ -45,6 +48,11 @@ class Stored:
         """The tools as the model has seen them: they are fixed for a session."""
         return [ToolSchema(**tool) for tool in self.begun.tools]
 
+    @property
+    def was_rewound(self) -> bool:
+        """Whether files were ever restored to an earlier state of it."""
+        return any(isinstance(event, RewindStarted) for event in self.events)
+
     def folder(self) -> Path:
         """Where the session worked. Raises SessionError when that is gone."""
         folder = Path(self.begun.cwd)
@@ -54,14 +62,21 @@ class Stored:
 
     def touches(self) -> Iterator[FileTouch]:
         """The files that the model saw or changed, oldest first."""
-        for event in self.events:
-            if isinstance(event, ToolResult):
-                yield from event.files
+        return touches(branch(self.events))
 
     @property
     def instructions(self) -> Instructions | None:
         """Those that the model got last."""
-        return next((e for e in reversed(self.events) if isinstance(e, Instructions)), None)
+        told = (e for e in reversed(branch(self.events)) if isinstance(e, Instructions))
+        return next(told, None)
+
+    @property
+    def confined(self) -> Confined | None:
+        """What held for commands last, without the place of the event."""
+        last = next((e for e in reversed(self.events) if isinstance(e, Confined)), None)
+        return last and Confined(
+            mode=last.mode, way=last.way, network=last.network, lacks=last.lacks
+        )
 
     def resumed(self, cwd: Path, provider: Provider, thinking: str, dialect: str) -> list[Event]:
         """The events that say that and how it goes on."""
@@ -71,6 +86,13 @@ class Stored:
         if self.model != (provider.model, thinking):
             events.append(ModelChanged(model=provider.model, thinking=thinking))
         return events
+
+
+def confined(sandbox: SandboxState) -> Confined:
+    """The event that says what holds for commands."""
+    return Confined(
+        mode=sandbox.mode, way=sandbox.way, network=sandbox.network, lacks=list(sandbox.lacks)
+    )
 
 
 def open_stored(home: Path, root: Path, wanted: str | None, last: bool) -> Stored | None:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from kimi_cli.agent.arguments import BadArguments, parse_arguments
 from kimi_cli.agent.clip import MAX_RESULT_BYTES, clip_middle
 from kimi_cli.agent.host import Journal
+from kimi_cli.agent.permits import Permits
 from kimi_cli.agent.stop import StopTurn
 from kimi_cli.protocol.events import (
     ToolResult,
@@ -22,14 +23,17 @@ from kimi_cli.protocol.events import (
 )
 from kimi_cli.protocol.live import ToolOutputDelta
 from kimi_cli.protocol.messages import ContentPart, TextPart, ToolCallPart
+from kimi_cli.protocol.sandbox import Grant
 from kimi_cli.protocol.tools import Intent, Tool, ToolError, ToolOutput, ToolSchema, schema_of
 from kimi_cli.protocol.workspace import StaleFile, Workspace
-from kimi_cli.safety.policy import Decision, Policy
+from kimi_cli.safety.policy import Policy
 
 log = logging.getLogger(__name__)
 
 MAX_PARALLEL = 8
 SHORT = 100
+STOPPED_BY_SANDBOX = "stopped_by_sandbox"
+"""The field of a result's data that says what the sandbox refused."""
 STOPPED = "interrupted while it ran, and stopped; what it had done until then stays"
 NOT_RUN = "not run: the turn was interrupted before"
 
@@ -52,6 +56,11 @@ class Prepared:
     tool: Tool
     params: Any
     summary: str
+    intents: Sequence[Intent]
+
+    @property
+    def title(self) -> str:
+        return f"{self.tool.name} {self.summary}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +69,7 @@ class _Context:
     workspace: Workspace
     media_kinds: frozenset[str]
     journal: Journal
+    grant: Grant
 
     def progress(self, text: str) -> None:
         self.journal.show(ToolOutputDelta(call_id=self.call_id, text=text))
@@ -80,7 +90,7 @@ class Toolbox:
     ) -> None:
         self._tools = {tool.name: tool for tool in tools}
         self._workspace = workspace
-        self._policy = policy
+        self._permits = Permits(policy)
         self._normalise = normalise
         self.media_kinds = media_kinds
 
@@ -141,22 +151,23 @@ class Toolbox:
         journal = step.journal
         try:
             prepared = self._prepare(call, step.cut)
-            intents = prepared.tool.intents(prepared.params, self._workspace)
         except ToolError as error:
             return _plain_result(call, "error", str(error))
         except Exception as error:
             log.exception("%s could not be prepared", call.name[:80])
             return _plain_result(call, "error", f"{type(error).__name__}: {error}")
-        refusal = await self._judge(prepared, intents, journal)
-        if refusal:
-            return _plain_result(call, "denied", refusal, summary=prepared.summary)
+        permit = await self._permits.first(
+            call, prepared.title, prepared.tool.name, prepared.intents, journal
+        )
+        if permit.refusal:
+            return _plain_result(call, "denied", permit.refusal, summary=prepared.summary)
         journal.record(
             ToolStarted(call_id=call.id, name=prepared.tool.name, summary=prepared.summary)
         )
         step.started.add(call.id)
         if not prepared.tool.read_only:
             await journal.settle()
-        result = await self._execute(prepared, journal)
+        result = await self._execute(prepared, permit.grant, journal)
         step.finished[call.id] = result
         return result
 
@@ -168,7 +179,8 @@ class Toolbox:
         try:
             raw = parse_arguments(call.arguments)
             params = _validate(tool, raw)
-            return Prepared(call, tool, params, tool.summary(params))
+            intents = tool.intents(params, self._workspace)
+            return Prepared(call, tool, params, tool.summary(params), intents)
         except BadArguments as error:
             why = f"The call was not run: {error}."
             if cut:
@@ -178,32 +190,19 @@ class Toolbox:
                 )
             raise ToolError(why) from None
 
-    async def _judge(self, prepared: Prepared, intents: Sequence[Intent], journal: Journal) -> str:
-        """Why the call may not run; empty when it may."""
-        decision: Decision = self._policy.decide(prepared.tool.name, intents)
-        if decision.verdict == "allow":
-            return ""
-        if decision.verdict == "deny":
-            return f"Denied: {decision.reason}."
-        allowed, words = await journal.ask(
-            prepared.call, f"{prepared.tool.name} {prepared.summary}", decision.reason
-        )
-        return "" if allowed else words
-
-    async def _execute(self, prepared: Prepared, journal: Journal) -> ToolResult:
+    async def _execute(self, prepared: Prepared, grant: Grant, journal: Journal) -> ToolResult:
         call, tool = prepared.call, prepared.tool
-        context = _Context(call.id, self._workspace, self.media_kinds, journal)
         begun = time.monotonic()
         status: ToolStatus = "error"
         output = ToolOutput("")
         try:
-            output = await tool.run(prepared.params, context)
+            output = await self._attempt(prepared, grant, journal)
             status = "error" if output.failed else "ok"
         except (ToolError, StaleFile) as error:
             output = ToolOutput(str(error))
         except OSError as error:
             output = ToolOutput(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "))
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, StopTurn):
             # The caller records "interrupted" for it; the tool has cleaned up after itself.
             raise
         except Exception as error:
@@ -225,6 +224,26 @@ class Toolbox:
             data=dict(output.data),
             output_path=spilled,
         )
+
+    async def _attempt(self, prepared: Prepared, grant: Grant, journal: Journal) -> ToolOutput:
+        """Run the call; where the sandbox stopped it, again with what it lacked if that is allowed.
+        Raises what the tool and ``journal.ask`` raise."""
+        call, note = prepared.call, ""
+        while True:
+            context = _Context(call.id, self._workspace, self.media_kinds, journal, grant)
+            output = await prepared.tool.run(prepared.params, context)
+            if output.denial is None:
+                return replace(output, text=note + output.text)
+            permit = await self._permits.more(
+                call, prepared.title, prepared.intents, output.denial, grant, journal
+            )
+            if permit.refusal:
+                why = output.denial.reason
+                refused = f"[The sandbox stopped it: {why}. {permit.refusal}]\n"
+                data = {**output.data, STOPPED_BY_SANDBOX: why}
+                return replace(output, text=note + output.text + refused, data=data)
+            grant = permit.grant
+            note = f"[The sandbox stopped it first; run again {grant.words()}, as allowed.]\n"
 
     def _bound(self, name: str, output: ToolOutput) -> tuple[str, str | None]:
         """The text the model gets, and the path of the whole where it had to be cut."""

@@ -22,6 +22,7 @@ EPILOG = "Exit codes:\n\n\b\n" + help_text()
 
 SUB_APPS = {
     "config": "Show and change the settings.",
+    "policy": "What the agent may do: explain it, show the rules, change them.",
     "sessions": "List, show, rename, export, fork and delete sessions.",
 }
 
@@ -87,7 +88,31 @@ def main(
         list[Path] | None,
         typer.Option(help="A further folder of the workspace; may be repeated.", metavar="DIR"),
     ] = None,
-    yolo: Annotated[bool, typer.Option("--yolo", help="Allow everything without asking.")] = False,
+    sandbox: Annotated[
+        Literal["read-only", "workspace-write", "off"] | None,
+        typer.Option(help="What commands may write to; workspace-write by default."),
+    ] = None,
+    network: Annotated[
+        Literal["on", "off"] | None,
+        typer.Option(help="Whether sandboxed commands reach the network; off by default."),
+    ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(help="A rule such as 'shell(git push)'; may be repeated.", metavar="RULE"),
+    ] = None,
+    ask: Annotated[
+        list[str] | None, typer.Option(help="Ask before what this rule means.", metavar="RULE")
+    ] = None,
+    deny: Annotated[
+        list[str] | None,
+        typer.Option(help="Never do what this rule means, also with --yolo.", metavar="RULE"),
+    ] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Trust this folder's own settings, for this run.")
+    ] = False,
+    yolo: Annotated[
+        bool, typer.Option("--yolo", help="Ask nothing; the sandbox and deny rules stay.")
+    ] = False,
     on_ask: Annotated[
         str | None,
         typer.Option(
@@ -158,6 +183,11 @@ def main(
         "endpoint.base_url": base_url,
         "endpoint.dialect": dialect,
         "headless.on_ask": on_ask,
+        "sandbox.mode": sandbox,
+        "sandbox.network": network and network == "on",
+        "policy.allow": allow,
+        "policy.ask": ask,
+        "policy.deny": deny,
         "budget.max_steps": max_steps,
         "budget.max_tokens": max_tokens,
         "budget.max_cost": max_cost,
@@ -173,6 +203,7 @@ def main(
             cwd=cwd,
             add_dirs=add_dir or [],
             yolo=yolo,
+            trust=trust,
             json_schema=json_schema,
             verify=verify,
             system_prompt_file=system_prompt_file,

@@ -7,11 +7,80 @@ from typing import Annotated, Literal
 
 import typer
 
+from kimi_cli.cli.completion import session_ids
+
+SessionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--session",
+        help="A session's id or its start; this project's last when left out.",
+        metavar="ID",
+        autocompletion=session_ids,
+    ),
+]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Also where files were edited since, which is lost then.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]
+
 
 def add_commands(app: typer.Typer) -> None:
     """Add all of them to the command line."""
-    for command in (context, compact, replay, models, trust, demo):
+    for command in (undo, redo, rewind, context, compact, replay, models, trust, demo):
         app.command()(command)
+
+
+def undo(
+    session: SessionOption = None,
+    yes: YesOption = False,
+    force: ForceOption = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Take back a session's last turn: the files it changed, and the conversation."""
+    from kimi_cli.cli.undo import Manner, undo_turn
+
+    raise typer.Exit(undo_turn(session, Manner(yes, force, json_output)))
+
+
+def redo(
+    session: SessionOption = None,
+    yes: YesOption = False,
+    force: ForceOption = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Bring back what was taken back last."""
+    from kimi_cli.cli.undo import Manner, redo_turn
+
+    raise typer.Exit(redo_turn(session, Manner(yes, force, json_output)))
+
+
+def rewind(
+    turn: Annotated[
+        int | None, typer.Argument(help="The turn to go back to before; lists them when left out.")
+    ] = None,
+    files: Annotated[bool, typer.Option("--files", help="The files only.")] = False,
+    conversation: Annotated[
+        bool, typer.Option("--conversation", help="The conversation only.")
+    ] = False,
+    both: Annotated[bool, typer.Option("--both", help="Files and conversation (default).")] = False,
+    session: SessionOption = None,
+    yes: YesOption = False,
+    force: ForceOption = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Go back to before a turn of a session, or list its turns."""
+    from kimi_cli.cli.undo import Manner, rewind_to
+
+    both = both or files == conversation
+    code = rewind_to(
+        session,
+        turn,
+        Manner(yes, force, json_output),
+        files=files or both,
+        conversation=conversation or both,
+    )
+    raise typer.Exit(code)
 
 
 def models(

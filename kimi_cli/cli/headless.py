@@ -32,6 +32,7 @@ class Options:
     cwd: Path | None = None
     add_dirs: Sequence[Path] = ()
     yolo: bool = False
+    trust: bool = False
     json_schema: Path | None = None
     verify: str | None = None
     system_prompt_file: Path | None = None
@@ -87,6 +88,7 @@ def start(options: Options) -> int:
             cwd=_folder(options.cwd) if options.cwd else None,
             add_dirs=[_folder(folder) for folder in options.add_dirs],
             yolo=options.yolo,
+            trust=options.trust,
             system_prompt=_text(options.system_prompt_file) if options.system_prompt_file else None,
             keep=options.keep_session,
             resume=resume,
@@ -121,6 +123,7 @@ def start(options: Options) -> int:
             keep_session=opened.kept,
             model=opened.session.provider.model,
             opening=opened.events,
+            sandbox=opened.sandbox,
         )
         return await run(opened.session, job, lambda reason: EXIT_CODES[reason])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal, TextIO
@@ -135,15 +135,24 @@ def export(
         typer.Option("-o", "--output", help="A file, or a folder to put one in.", metavar="PATH"),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+    unmasked: Annotated[
+        bool, typer.Option("--unmasked", help="Leave keys and tokens as they are.")
+    ] = False,
 ) -> None:
-    """Write a session as a document; to standard output without -o."""
+    """Write a session as a document; to standard output without -o. Keys and tokens are masked."""
     from kimi_cli.frontends.export import FORMATS
     from kimi_cli.frontends.export import export as exported
     from kimi_cli.store.events_file import read_events
 
     with _told():
         found = _one(session)
-        text = exported(read_events(found.path).events, form, title=found.title, session=found.id)
+        events, title = read_events(found.path).events, found.title
+        if not unmasked:
+            from kimi_cli.frontends.export.masked import masked
+
+            mask = _mask()
+            events, title = masked(events, mask), mask(title)
+        text = exported(events, form, title=title, session=found.id)
         if output is None:
             # UTF-8 wherever it goes, whatever the terminal's encoding.
             sys.stdout.buffer.write(text.encode())
@@ -189,6 +198,22 @@ def delete(
         failed = [found.id for found in doomed if not _deleted(found)]
     if failed:
         raise typer.Exit(2)
+
+
+def _mask() -> Callable[[str], str]:
+    """What blanks secrets: by their forms, and our own keys by themselves."""
+    from kimi_cli.safety.tokens import TokenMask
+    from kimi_cli.settings import SettingsError, load_settings
+
+    try:
+        settings = load_settings(
+            env=os.environ, project_root=None, flags={}, trusted=False
+        ).settings
+    except SettingsError as error:
+        raise SessionError(f"{error}; --unmasked exports without looking for secrets") from None
+    endpoint = settings.endpoint
+    known = [one.get_secret_value() for one in (endpoint.api_key, *endpoint.headers.values())]
+    return TokenMask(settings.secrets.tokens, known).mask
 
 
 def _write(output: Path, text: str, force: bool) -> None:

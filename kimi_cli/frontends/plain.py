@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kimi_cli.protocol.events import Compaction, Shrink
+    from kimi_cli.protocol.events import Compaction, Confined, Shrink
     from kimi_cli.protocol.live import CompactionStarted
     from kimi_cli.protocol.messages import Usage
 
@@ -127,6 +127,14 @@ def compacting(event: CompactionStarted) -> str:
     """``compacting the context: 212k of 256k tokens``."""
     of = f" of {short(event.window)}" if event.window else ""
     return f"compacting the context: {short(event.tokens)}{of} tokens"
+
+
+def confinement(event: Confined) -> str:
+    """``sandbox workspace-write, network off``: what holds for commands."""
+    if event.mode == "off":
+        return "no sandbox"
+    text = f"sandbox {event.mode}, network {'on' if event.network else 'off'}"
+    return text + f", degraded: it can't hold {', '.join(event.lacks)}" * bool(event.lacks)
 
 
 def compacted(event: Compaction, currency: str | None = None) -> str:

@@ -18,6 +18,7 @@ from kimi_cli.protocol.events import (
     AssistantMessage,
     DurableEvent,
     Notice,
+    Rewind,
     SessionResumed,
     SessionStarted,
     TurnEnded,
@@ -109,6 +110,10 @@ def _heading(event: DurableEvent) -> str:
         return clean(f"session {event.session} · {event.model} · {event.cwd} · {day}")
     if isinstance(event, SessionResumed):
         return clean(f"resumed in {event.cwd}")
+    if isinstance(event, Rewind) and event.target:
+        what = {"undo": "undone: back", "redo": "redone: again"}.get(event.what, "back")
+        which = "" if event.conversation else ", the files only"
+        return f"{what} {'after' if event.what == 'redo' else 'before'} turn {event.target}{which}"
     return ""
 
 

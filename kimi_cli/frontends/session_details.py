@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kimi_cli.agent.undo import history
 from kimi_cli.frontends.account import Account, TurnAccount
 from kimi_cli.frontends.plain import (
     clean,
@@ -22,7 +23,7 @@ from kimi_cli.frontends.plain import (
 )
 from kimi_cli.frontends.sessions import fields, home_short, unended
 from kimi_cli.protocol.event import Event
-from kimi_cli.protocol.events import Compaction
+from kimi_cli.protocol.events import Compaction, ToolResult
 
 if TYPE_CHECKING:
     from kimi_cli.store.summary import Summary
@@ -33,11 +34,14 @@ WORDS = 300
 
 def all_fields(session: Summary, events: Sequence[Event]) -> dict[str, Any]:
     """The summary with the session's turns, compactions and changed files."""
-    account = _account(events)
+    account, gone = _account(events)
     compactions = [event for event in events if isinstance(event, Compaction)]
     return {
         **fields(session),
-        "turns": [{**turn.result(), "text": turn.text} for turn in account.turns],
+        "turns": [
+            {**turn.result(), "text": turn.text, "taken_back": turn.turn in gone}
+            for turn in account.turns
+        ],
         "compacted": [
             event.model_dump(
                 mode="json",
@@ -58,7 +62,7 @@ def details(
 ) -> Iterator[str]:
     """The lines of all that is known of a session. A turn is one line, at most ``width`` columns
     wide (None: with more of its message)."""
-    account = _account(events)
+    account, gone = _account(events)
     total = spent(session.steps, session.usage, session.cost, session.currency, account.seconds)
     rows = {
         "folder": home_short(session.cwd),
@@ -73,7 +77,7 @@ def details(
         if value:
             yield f"  {name:<11}  {clean(value)}"
     yield ""
-    yield from _turns(account, session, width)
+    yield from _turns(account, gone, session, width)
     changed = account.changed_files()
     if changed:
         yield ""
@@ -81,31 +85,40 @@ def details(
         yield f"  {file['action']:<8}  {clean(_inside(file['path'], session.cwd))}"
 
 
-def _account(events: Sequence[Event]) -> Account:
+def _account(events: Sequence[Event]) -> tuple[Account, set[int]]:
+    """The account, and the numbers of the turns that were taken back. What these used was used;
+    what they changed counts only as far as it is still there."""
+    known = history(events)
     account = Account()
     for event in events:
-        account(event)
-    return account
+        if not (isinstance(event, ToolResult) and event.turn in known.reverted):
+            account(event)
+    left = {turn.number for turn in known.turns}
+    return account, {turn.turn for turn in account.turns} - left
 
 
-def _turns(account: Account, session: Summary, width: int | None) -> Iterator[str]:
+def _turns(account: Account, gone: set[int], session: Summary, width: int | None) -> Iterator[str]:
     currency = session.currency
     aside = list(account.aside)
     for turn in account.turns:
         while aside and aside[0].turn < turn.turn:
             yield f"      {compacted(aside.pop(0), currency)}"
         running = session.running and turn is account.turns[-1]
-        yield _turn(turn, running, currency, width)
+        state = "taken back" if turn.turn in gone else _state(turn, running)
+        yield _turn(turn, state, currency, width)
         for compaction in turn.compactions:
             yield f"      {compacted(compaction, currency)}"
     for compaction in aside:
         yield f"      {compacted(compaction, currency)}"
 
 
-def _turn(turn: TurnAccount, running: bool, currency: str | None, width: int | None) -> str:
-    reason = turn.ended.reason.value.replace("_", " ") if turn.ended else unended(running)
+def _state(turn: TurnAccount, running: bool) -> str:
+    return turn.ended.reason.value.replace("_", " ") if turn.ended else unended(running)
+
+
+def _turn(turn: TurnAccount, state: str, currency: str | None, width: int | None) -> str:
     pieces = (
-        reason,
+        state,
         counted(turn.steps, "step"),
         tokens_cached(turn.usage),
         money(turn.cost, currency),

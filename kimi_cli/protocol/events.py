@@ -13,12 +13,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.messages import AssistantPart, ContentPart, Usage
+from kimi_cli.protocol.sandbox import SandboxMode, Way
 from kimi_cli.protocol.stops import StopReason
 from kimi_cli.protocol.workspace import FileTouch
 
 ToolStatus = Literal["ok", "error", "denied", "interrupted"]
 Origin = Literal["user", "steer", "program"]
 CompactionReason = Literal["window", "server", "manual"]
+CheckpointMoment = Literal["turn_start", "turn_end", "before_undo", "after_undo"]
+RewindKind = Literal["undo", "redo", "rewind"]
 
 
 class SessionStarted(Event):
@@ -49,6 +52,7 @@ class InstructionFile(BaseModel):
     path: str
     digest: str
     clipped: bool = False
+    trusted: bool = True
 
 
 class Instructions(Event):
@@ -122,7 +126,10 @@ class ToolResult(Event):
 
 
 class QuestionAsked(Event):
-    """The policy wants a decision. ``choices`` are the answers that make sense."""
+    """The policy wants a decision. ``choices`` are the answers that make sense: "once", "no", and
+    where ``rule`` names what would be written, "session" and "project" (from now on without
+    asking). ``marks`` are the character ranges of the command that need the decision; ``grant``
+    says in words what a yes lets the call do beyond the sandbox."""
 
     type: Literal["question_asked"] = "question_asked"
     question_id: str
@@ -131,6 +138,9 @@ class QuestionAsked(Event):
     text: str
     reason: str
     choices: list[str]
+    rule: str = ""
+    grant: str = ""
+    marks: list[tuple[int, int]] = []
 
 
 class QuestionAnswered(Event):
@@ -149,16 +159,38 @@ class ModelChanged(Event):
     thinking: str
 
 
+class Confined(Event):
+    """What holds for the commands of a session from here: the sandbox's ``mode``, the ``way`` it is
+    enforced, whether commands reach the ``network``, and in words what this machine ``lacks`` to
+    hold all of it."""
+
+    type: Literal["confined"] = "confined"
+    mode: SandboxMode
+    way: Way
+    network: bool = False
+    lacks: list[str] = []
+
+
 class ModeChanged(Event):
     type: Literal["mode_changed"] = "mode_changed"
     mode: str
 
 
 class Checkpoint(Event):
-    """A state of the work tree that can be brought back."""
+    """A state of the workspace's files that can be brought back.
+
+    A turn that changes files has one before its first change and one at its end; a rewind that
+    restores files has one before and one after. ``snapshot`` "" could not be made: ``failure``
+    says why. ``folders`` are those it covers, ``left_out`` names files in them that it does not
+    (the first of ``left_out_count``)."""
 
     type: Literal["checkpoint"] = "checkpoint"
     snapshot: str
+    moment: CheckpointMoment = "turn_start"
+    folders: list[str] = Field(default_factory=list)
+    left_out: list[str] = Field(default_factory=list)
+    left_out_count: int = 0
+    failure: str = ""
 
 
 class Kept(BaseModel):
@@ -225,11 +257,39 @@ class Repair(Event):
     detail: str = ""
 
 
+class RewindStarted(Event):
+    """Files are about to be restored, which takes many steps. Where no Rewind follows, it was cut
+    short and is completed first of all when the session is opened again. The fields are those of
+    the Rewind to come; ``before`` is the snapshot of the files as they were."""
+
+    type: Literal["rewind_started"] = "rewind_started"
+    what: RewindKind
+    target: int = 0
+    to: int = 0
+    conversation: bool = True
+    checkpoint: int = 0
+    undoes: int | None = None
+    before: str = ""
+    forced: bool = False
+
+
 class Rewind(Event):
-    """The conversation goes on from ``to`` (a seq); later events stay in the file."""
+    """The conversation goes on as it was after event ``to`` (a seq), later events stay in the
+    file; or files were restored to the state of the event ``checkpoint`` (a seq); or both.
+
+    ``to`` may lie on a branch that was taken back before: that brings it back. ``target`` is the
+    turn before which it goes back, 0 where that is not said. ``undoes`` is the seq of the Rewind
+    that a "redo" reverses. ``restored`` counts the files."""
 
     type: Literal["rewind"] = "rewind"
     to: int
+    what: RewindKind = "rewind"
+    target: int = 0
+    conversation: bool = True
+    files: bool = False
+    checkpoint: int = 0
+    undoes: int | None = None
+    restored: int = 0
 
 
 class BudgetWarning(Event):
@@ -286,11 +346,13 @@ DURABLE = (
     QuestionAsked,
     QuestionAnswered,
     ModelChanged,
+    Confined,
     ModeChanged,
     Checkpoint,
     Compaction,
     Shrink,
     Repair,
+    RewindStarted,
     Rewind,
     BudgetWarning,
     Notice,
@@ -310,11 +372,13 @@ DurableEvent = Annotated[
     | QuestionAsked
     | QuestionAnswered
     | ModelChanged
+    | Confined
     | ModeChanged
     | Checkpoint
     | Compaction
     | Shrink
     | Repair
+    | RewindStarted
     | Rewind
     | BudgetWarning
     | Notice

@@ -7,7 +7,7 @@ from typing import Literal
 
 SandboxMode = Literal["read-only", "workspace-write", "off"]
 Way = Literal["namespaces", "bubblewrap", "landlock", "seatbelt", "none"]
-"""How commands are confined here; ``landlock`` alone is the degraded form, ``none`` is not at all."""
+"""How commands are confined; ``landlock`` alone is the degraded form, ``none`` is not at all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from kimi_cli.settings.errors import SettingsError
-from kimi_cli.settings.files import kimi_home
+from kimi_cli.settings.files import kimi_home, user_home
+from kimi_cli.settings.rules import KeptRule, drop_rule, keep_rule, kept_rules
 from kimi_cli.settings.trust import distrust, is_trusted, trust, trusted_folders
 
 if TYPE_CHECKING:
@@ -22,14 +23,19 @@ else:
 
 
 __all__ = [
+    "KeptRule",
     "Loaded",
     "Settings",
     "SettingsError",
     "Source",
     "distrust",
+    "drop_rule",
     "is_trusted",
+    "keep_rule",
+    "kept_rules",
     "kimi_home",
     "load_settings",
     "trust",
     "trusted_folders",
+    "user_home",
 ]

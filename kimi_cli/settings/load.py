@@ -1,7 +1,7 @@
 """Loading: layers of settings, from the defaults up to the flags, into one model."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,13 @@ from kimi_cli.settings.schema import Budget, Settings
 BASE_URL: Key = ("endpoint", "base_url")
 ADD_DIRS: Key = ("workspace", "add_dirs")
 SHARED_KEY_VARIABLE = "MOONSHOT_API_KEY"
+RULES: tuple[Key, ...] = (("policy", "allow"), ("policy", "ask"), ("policy", "deny"))
+ADDED_UP: tuple[Key, ...] = (*RULES, ("secrets", "files"), ("secrets", "tokens"))
+"""Lists that every source adds to: a later one must not lift what an earlier one forbids."""
 HARMLESS: frozenset[Key] = frozenset(
     {
+        ("policy", "ask"),
+        ("policy", "deny"),
         ("model",),
         ("thinking",),
         ("headless", "heartbeat"),
@@ -39,11 +44,13 @@ MAX_WARNINGS = 10
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """``sources`` has every key of ``settings``, dotted as TOML writes it."""
+    """``sources`` has every key of ``settings``, dotted as TOML writes it; ``rules`` are those of
+    the policy as (verdict, rule, source)."""
 
     settings: Settings
     sources: dict[str, Source]
     warnings: list[str]
+    rules: list[tuple[str, str, Source]] = field(default_factory=list)
 
 
 def load_settings(
@@ -130,7 +137,10 @@ def _merge(layers: list[Layer], env: Mapping[str, str], warnings: list[str]) -> 
         for one, other in ((API_KEY, API_KEY_ENV), (API_KEY_ENV, API_KEY)):
             if one in layer.values:
                 values.pop(other, None)
+        added = {key: values[key] for key in ADDED_UP if key in values and key in layer.values}
         values.update(layer.values)
+        for key, former in added.items():
+            values[key] = [*former, *(one for one in values[key] if one not in former)]
         origin.update(dict.fromkeys(layer.values, layer))
     sources = {key: Source(origin[key].kind, origin[key].detail(key)) for key in values}
     _named_key(values, sources, env, warnings)
@@ -144,7 +154,14 @@ def _merge(layers: list[Layer], env: Mapping[str, str], warnings: list[str]) -> 
     complete = {
         dotted(key): sources.get(key, Source("default")) for key in flatten(settings.model_dump())
     }
-    return Loaded(settings, complete, warnings)
+    return Loaded(settings, complete, warnings, list(_rules(layers)))
+
+
+def _rules(layers: list[Layer]) -> Iterator[tuple[str, str, Source]]:
+    for layer in layers:
+        for key in RULES:
+            for rule in layer.values.get(key, ()):
+                yield key[1], rule, Source(layer.kind, layer.detail(key))
 
 
 def _missing(error: ValidationError, origin: Mapping[Key, Layer]) -> str:

@@ -165,6 +165,56 @@ class SessionKeeping(Section):
     outputs_days: Annotated[float, Field(ge=0)] = 30.0
 
 
+class Sandbox(Section):
+    """What commands may do to the machine. ``network`` False leaves them a private loopback.
+    ``hide`` are more places that they see empty, ``show`` those of the built-in ones that they may
+    see; ``~`` is the home folder."""
+
+    mode: Literal["read-only", "workspace-write", "off"] = "workspace-write"
+    network: bool = False
+    hide: Names = ()
+    show: Names = ()
+
+
+class Policy(Section):
+    """Rules such as ``shell(git push)``; those of all sources hold together, deny before ask before
+    allow."""
+
+    allow: Names = ()
+    ask: Names = ()
+    deny: Names = ()
+
+
+class Secrets(Section):
+    """``files``: names that ask before they are read, on top of the built-in ones. ``tokens``:
+    regular expressions of what exports mask, on top of the built-in ones."""
+
+    files: Names = ()
+    tokens: Names = ()
+
+    @field_validator("tokens")
+    @classmethod
+    def _check_tokens(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        import re
+
+        for pattern in value:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
+        return value
+
+
+class Undo(Section):
+    """Snapshots of the work tree, to take back what a turn did. Files of more than ``max_file_mb``
+    are left out; ``days`` until a snapshot is dropped."""
+
+    enabled: bool = True
+    max_file_mb: Annotated[float, Field(gt=0)] = 16.0
+    max_files: Count = 100_000
+    days: Annotated[float, Field(ge=0)] = 14.0
+
+
 class Settings(Section):
     """All settings. ``thinking`` is "" (the model's default), "on", "off" or an effort."""
 
@@ -182,3 +232,7 @@ class Settings(Section):
     workspace: WorkspaceFolders = WorkspaceFolders.model_construct()
     context: Context = Context.model_construct()
     session: SessionKeeping = SessionKeeping.model_construct()
+    sandbox: Sandbox = Sandbox.model_construct()
+    policy: Policy = Policy.model_construct()
+    secrets: Secrets = Secrets.model_construct()
+    undo: Undo = Undo.model_construct()

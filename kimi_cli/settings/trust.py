@@ -18,7 +18,7 @@ def is_trusted(home: Path, root: Path) -> bool:
     real = Path(os.path.realpath(root))
     if str(real) in trusted:
         return True
-    repository = _repository_of_worktree(real)
+    repository = repository_of(real)
     return repository is not None and str(repository) in trusted
 
 
@@ -75,7 +75,7 @@ def _trusted(home: Path) -> set[str]:
     return found
 
 
-def _repository_of_worktree(root: Path) -> Path | None:
+def repository_of(root: Path) -> Path | None:
     """The work tree whose repository has registered ``root`` as one of its worktrees.
 
     A ``.git`` file can be forged; that the repository points back cannot, without write access

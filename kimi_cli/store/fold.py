@@ -24,7 +24,7 @@ _NOT_COUNTED = frozenset(
     {
         *(b"tool_started", b"tool_result", b"instructions", b"repair"),
         *(b"question_asked", b"question_answered", b"mode_changed", b"checkpoint", b"shrink"),
-        *(b"rewind", b"budget_warning", b"notice"),
+        *(b"rewind_started", b"budget_warning", b"notice"),
     }
 )
 
@@ -32,9 +32,10 @@ _NOT_COUNTED = frozenset(
 @dataclass(slots=True)
 class Fold:
     """The sum of the first ``offset`` bytes of a log; ``tail`` are the last of them, in hex, by
-    which a log is known again. ``said`` is the title that the first message gives, ``title`` the
-    one that somebody gave. ``spoken``: there is a message of the user. ``before``: ``spent`` as it
-    was when the running turn began, None while none runs."""
+    which a log is known again. ``said`` is the title that the first message gives, ``said_at`` its
+    number; ``unsaid``: it was taken back, and the next one counts. ``title`` is the one that
+    somebody gave. ``spoken``: there is a message of the user. ``before``: ``spent`` as it was when
+    the running turn began, None while none runs."""
 
     offset: int = 0
     tail: str = ""
@@ -46,6 +47,8 @@ class Fold:
     forked_from: str | None = None
     created: float = 0.0
     said: str = ""
+    said_at: int = 0
+    unsaid: bool = False
     title: str = ""
     turns: int = 0
     steps: int = 0
@@ -95,7 +98,7 @@ class Fold:
                 self.model = _text(event.get("model"))
             case "user_message":
                 if event.get("origin", "user") == "user":
-                    self._hear(event.get("parts"))
+                    self._hear(event.get("parts"), whole(event, "seq"))
             case "assistant_message":
                 self.steps += event.get("partial") is not True
                 self._spend(event)
@@ -109,6 +112,9 @@ class Fold:
                 self.last_reason = ""
                 self.currency = _text(event.get("currency")) or self.currency
                 self.before = self.spent
+            case "rewind":
+                if event.get("conversation") is not False:
+                    self.unsaid = whole(event, "to") < self.said_at
             case "session_resumed":
                 # A turn that was not ended will not be any more.
                 self.before = None
@@ -126,14 +132,15 @@ class Fold:
         self.forked_from = _text(event.get("forked_from")) or None
         self.created = _number(event.get("time"))
 
-    def _hear(self, parts: object) -> None:
+    def _hear(self, parts: object, seq: int) -> None:
         self.spoken = True
-        if self.said or not isinstance(parts, list):
+        if (self.said and not self.unsaid) or not isinstance(parts, list):
             return
         known = [part for part in parts if isinstance(part, dict)]
         titles = (title_of(_text(part.get("text"))) for part in known)
         media = (f"[{one_line(_text(p.get('kind')))}]" for p in known if p.get("type") == "media")
         self.said = next(filter(None, titles), "") or next(media, "")
+        self.said_at, self.unsaid = seq, False
 
     @property
     def spent(self) -> tuple[int, int, int, int, float | None]:

@@ -19,6 +19,9 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from kimi_cli.workspace.helper_box import confine
+    from kimi_cli.workspace.helper_namespaces import Session, open_session
+    from kimi_cli.workspace.helper_probe import probe
     from kimi_cli.workspace.helper_supervisor import IGNORED, Supervisor
     from kimi_cli.workspace.helper_tree import GroupTree, Tree
     from kimi_cli.workspace.helper_wire import Frames, Message, pack
@@ -26,6 +29,13 @@ else:
     from helper_supervisor import IGNORED, Supervisor
     from helper_tree import GroupTree, Tree
     from helper_wire import Frames, pack
+
+    if sys.platform == "linux":
+        from helper_box import confine
+        from helper_namespaces import open_session
+        from helper_probe import probe
+    else:
+        from helper_seatbelt import confine, open_session, probe
 
 _QUIET_MS = 1
 # Seconds the helper spends on what a killed supervisor left behind.
@@ -47,12 +57,15 @@ class Command:
 class Helper:
     """Passes kimi's orders to the supervisors and their reports to kimi.
 
-    From kimi: ``start`` and ``stop`` as the supervisor knows them, ``("close", grace)``. To kimi:
-    the supervisors' reports, and ``("lost", id)`` for a command whose supervisor was killed.
+    From kimi: ``start`` and ``stop`` as the supervisor knows them, ``("probe", folder)``,
+    ``("close", grace)``. To kimi: the supervisors' reports, ``("lost", id)`` for a command whose
+    supervisor was killed, ``("probed", facts)``. ``best`` is the best way to confine a command
+    that a probe may find, empty for any.
     """
 
-    def __init__(self, link: int, tree: Tree) -> None:
-        self._link, self._tree = link, tree
+    def __init__(self, link: int, tree: Tree, best: str) -> None:
+        self._link, self._tree, self._best = link, tree, best
+        self._sessions: dict[bytes, Session] = {}
         self._frames = Frames()
         self._open = True
         self._poll = select.poll()
@@ -88,7 +101,7 @@ class Helper:
                     os.close(other.orders)
                     os.close(other.reports)
                 self._tree.adopt(b"kimi-command")
-                Supervisor(orders, reports, self._tree).run()
+                Supervisor(orders, reports, self._tree, confine).run()
             finally:
                 os._exit(0)
         os.close(orders)
@@ -117,6 +130,8 @@ class Helper:
                 for command in self._commands.values():
                     if command.id == message[1]:
                         _order(command, message)
+            elif message[0] == "probe":
+                self._probe(message[1])
             elif message[0] == "close":
                 self._shut(message[1])
 
@@ -124,6 +139,9 @@ class Helper:
         try:
             if not self._open:
                 raise OSError(errno.ESHUTDOWN, "kimi is ending")
+            box = message[-1]
+            if box is not None and box["way"] == "namespaces":
+                box["spaces"] = self._session(box["session"]).paths()
             command = self._spare or self._fork()
         except OSError as error:
             self._tell(("failed", message[1], error.errno, error.strerror, ""))
@@ -131,6 +149,16 @@ class Helper:
         self._spare = None
         command.id = message[1]
         _order(command, message)
+
+    def _session(self, name: bytes) -> Session:
+        """The namespaces of a session, made at its first command."""
+        if name not in self._sessions:
+            self._sessions[name] = open_session()
+        return self._sessions[name]
+
+    def _probe(self, folder: bytes) -> None:
+        facts = probe(folder, self._best, lambda: self._session(b"").paths())
+        self._tell(("probed", facts))
 
     def _shut(self, grace: float | None) -> None:
         """Have everything swept; with no grace given the closing pipes are the order."""
@@ -184,8 +212,8 @@ def _order(command: Command, message: Message) -> None:
 
 
 def main() -> None:
-    """Serve the socket whose number is the first argument; a second one, ``groups``, chooses
-    the way of systems without subreapers."""
+    """Serve the socket whose number is the first argument. Among further ones ``groups`` chooses
+    the way of systems without subreapers, ``best=WAY`` the best sandbox that a probe may find."""
     for number in signal.valid_signals():
         if signal.getsignal(number) == signal.SIG_IGN and number not in IGNORED:
             signal.signal(number, signal.SIG_DFL)
@@ -197,4 +225,5 @@ def main() -> None:
     # The heap is shared with every fork: leave its pages alone.
     gc.disable()
     gc.freeze()
-    Helper(int(sys.argv[1]), tree).run()
+    best = next((word[5:] for word in sys.argv[2:] if word.startswith("best=")), "")
+    Helper(int(sys.argv[1]), tree, best).run()

@@ -11,8 +11,13 @@ import time
 
 TYPE_CHECKING = False  # the helper runs by path, without our packages and without typing
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from kimi_cli.workspace.helper_tree import Tree
     from kimi_cli.workspace.helper_wire import Frames, Message, pack
+
+    Confine = Callable[[dict[str, Any], list[bytes]], list[bytes]]
 else:
     from helper_wire import Frames, pack
 
@@ -28,22 +33,20 @@ _DISK_SPEED = 4e9
 _LISTED = 20
 
 
-def confine() -> None:
-    """Runs in the command's process between fork and exec: the place for limits and a sandbox."""
-
-
 class Supervisor:
     """Starts the command named by the first order, reports on it, and obeys ``stop``.
 
-    Orders: ``("start", id, argv, cwd, env, output, errors, limit)``, all paths and words bytes,
-    ``errors`` empty when stderr goes to the output too; ``("stop", id, grace)``.
+    Orders: ``("start", id, argv, cwd, env, output, errors, limit, box)``, all paths and words
+    bytes, ``errors`` empty when stderr goes to the output too, ``box`` None to run it unconfined;
+    ``("stop", id, grace)``.
     Reports: ``("started", id, pid)`` or ``("failed", id, errno, what, path)``;
     ``("exit", id, code, signal, seconds, reason, survivors)`` when the command's own process is
     gone; ``("swept", id, survivors)`` when nothing is left, or what is left can't be killed.
     """
 
-    def __init__(self, orders: int, reports: int, tree: Tree) -> None:
+    def __init__(self, orders: int, reports: int, tree: Tree, confine: Confine) -> None:
         self._orders, self._reports, self._tree = orders, reports, tree
+        self._confine = confine
         self._frames = Frames()
         self._poll = select.poll()
         self._poll.register(orders, select.POLLIN)
@@ -121,13 +124,13 @@ class Supervisor:
         if self._pid == 0:
             for fd in (self._orders, self._reports, brief_end, refusal):
                 os.close(fd)
-            become_command(brief, refusal_end, parent, self._tree)
+            become_command(brief, refusal_end, parent, self._tree, self._confine)
         os.close(brief)
         os.close(refusal_end)
         self._brief, self._refusal = brief_end, refusal
 
     def _start(self, order: Message) -> None:
-        _, self._id, _, _, _, output, errors, self._limit = order
+        _, self._id, _, _, _, output, errors, self._limit, _ = order
         if not self._pid:
             self._prepare()
         try:
@@ -247,8 +250,9 @@ class Supervisor:
         return self._look_at - now
 
 
-def become_command(brief: int, refusal: int, parent: int, tree: Tree) -> None:
-    """Body of a command's process: get ready, wait for the order, turn into the command.
+def become_command(brief: int, refusal: int, parent: int, tree: Tree, confine: Confine) -> None:
+    """Body of a command's process: get ready, wait for the order, turn into the command, under the
+    limits that ``confine`` puts on it when the order has a box.
 
     The end of ``brief`` without an order ends the process. What prevents the exec goes to
     ``refusal``, which closes at the exec.
@@ -268,12 +272,15 @@ def become_command(brief: int, refusal: int, parent: int, tree: Tree) -> None:
             if not data:
                 return
             orders = frames.feed(data)
-        _, _, argv, cwd, env, output, errors, _ = orders[0]
+        _, _, argv, cwd, env, output, errors, _, box = orders[0]
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         os.dup2(os.open(output, flags, 0o600), 1)
         os.dup2(os.open(errors, flags, 0o600) if errors else 1, 2)
         os.chdir(cwd)
-        confine()
+        if box is not None:
+            argv = confine(box, argv)
+            # The same folder, as it is in the command's own view of the files.
+            os.chdir(cwd)
         if b"/" in argv[0]:
             os.execve(argv[0], argv, env)
         os.execvpe(argv[0], argv, env)

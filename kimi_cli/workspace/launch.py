@@ -21,10 +21,13 @@ class Helper:
     """A running helper process and our end of its socket."""
 
     # Not a dataclass: that module would be half of the imports here.
-    def __init__(self, process: subprocess.Popen[bytes], link: socket.socket, groups: bool) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], link: socket.socket, groups: bool, best: str
+    ) -> None:
         self.process = process
         self.socket = link
         self.groups = groups
+        self.best = best
 
     def cut(self, patience: float) -> bool:
         """Close the socket, upon which the helper ends every command and itself; wait at most
@@ -44,18 +47,20 @@ def has_subreaper() -> bool:
     return sys.platform == "linux"
 
 
-def launch_helper(*, groups: bool | None = None) -> Helper:
+def launch_helper(*, groups: bool | None = None, best: str = "") -> Helper:
     """Start the helper and return at once, without an event loop; commands given before it is up
-    wait in the socket. ``groups`` forces (or forbids) the way of systems without subreapers.
+    wait in the socket. ``groups`` forces (or forbids) the way of systems without subreapers;
+    ``best`` is the best ``Weaker`` way to confine a command that a probe may find, empty for any.
     Raises OSError when no process can be started."""
     if groups is None:
         groups = not has_subreaper()
     ours, theirs = socket.socketpair()
     folder = os.path.dirname(os.path.abspath(__file__))
     number = str(theirs.fileno())
+    options = ["groups"] * groups + [f"best={best}"] * bool(best)
     try:
         process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _BOOT, folder, number, *(["groups"] * groups)],
+            [sys.executable, "-I", "-S", "-c", _BOOT, folder, number, *options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -69,4 +74,4 @@ def launch_helper(*, groups: bool | None = None) -> Helper:
         raise
     finally:
         theirs.close()
-    return Helper(process, ours, groups)
+    return Helper(process, ours, groups, best)

@@ -38,7 +38,8 @@ class Ledger:
             raise StaleFile(str(path))
 
     def restore(self, touches: Iterable[FileTouch]) -> None:
-        """Take up what a session's touches, oldest first, say was seen."""
+        """Take up what a session's touches, oldest first, say was seen, and nothing else."""
+        self._digests.clear()
         for touch in touches:
             if touch.digest is None:
                 self._digests.pop(os.path.realpath(touch.path), None)

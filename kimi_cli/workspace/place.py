@@ -28,20 +28,20 @@ class LocalWorkspace:
         self.folders = [own, *(d.resolve() for d in add_dirs)]
         self.files = WorkspaceFiles(self.root, blobs)
         self.processes = runner
-        self._outputs = outputs
+        self.outputs = outputs
 
     def spill(self, name: str, content: bytes) -> Path:
         """Keep a long output; raises OSError when it can't be written."""
-        self._outputs.mkdir(parents=True, exist_ok=True)
+        self.outputs.mkdir(parents=True, exist_ok=True)
         for number in range(1, 1_000_000):
-            path = self._outputs / f"{name}-{number}.txt"
+            path = self.outputs / f"{name}-{number}.txt"
             try:
                 with path.open("xb") as file:
                     file.write(content)
             except FileExistsError:
                 continue
             return path
-        raise OSError(f"no free name for {name} in {self._outputs}")
+        raise OSError(f"no free name for {name} in {self.outputs}")
 
     async def close(self) -> list[str]:
         """End every command; returns a line for each background task that was still running."""
@@ -51,4 +51,6 @@ class LocalWorkspace:
             if task.result is None or task.result.survivors
         ]
         await self.processes.close()
+        if self.processes.confinement is not None:
+            self.processes.confinement.close()
         return left

@@ -10,13 +10,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kimi_cli.protocol.workspace import ProcessResult
+from kimi_cli.protocol.sandbox import NOTHING, Denial, Grant, SandboxState
+from kimi_cli.protocol.workspace import ProcessResult, Task
+from kimi_cli.workspace.box import Confinement, Probe
 from kimi_cli.workspace.helper_wire import Frames, pack
 from kimi_cli.workspace.launch import Helper, has_subreaper, launch_helper
 from kimi_cli.workspace.tasks import Command, command_environment, encode
 
 # Linux refuses a single argument of 128 KiB and more (MAX_ARG_STRLEN); longer commands go by file.
 _LONGEST_ARGUMENT = 100_000
+# A probe takes milliseconds; its parts have their own time limits.
+_PROBE_PATIENCE = 20.0
 
 
 class ProcessRunner:
@@ -24,8 +28,9 @@ class ProcessRunner:
 
     ``outputs`` is the folder for their output files, made at the first command. ``env`` is what
     commands inherit. ``helper`` is a helper started earlier by ``launch_helper``; without one it
-    is started now. ``output_limit`` stops a command that writes more bytes. Belongs to the event
-    loop of its first command. Raises OSError when the helper can't be started.
+    is started now. ``output_limit`` stops a command that writes more bytes. ``confinement`` makes
+    the box of each command; without it they run unconfined. Belongs to the event loop of its first
+    command. Raises OSError when the helper can't be started.
     """
 
     def __init__(
@@ -35,8 +40,10 @@ class ProcessRunner:
         env: Mapping[str, str],
         helper: Helper | None = None,
         output_limit: int = 1 << 30,
+        confinement: Confinement | None = None,
     ) -> None:
         self._outputs = outputs
+        self._confinement = confinement
         environment = command_environment(env)
         self._env = _encode_all(environment)
         self._shell = _find_shell(environment)
@@ -45,6 +52,7 @@ class ProcessRunner:
         self._link: _Link | None = None
         self._attaching = asyncio.Lock()
         self._commands: dict[int, Command] = {}
+        self._probes: list[asyncio.Future[dict[str, Any]]] = []
         self._last_number = -1
         self._closed = False
 
@@ -65,8 +73,11 @@ class ProcessRunner:
         cwd: Path,
         env: Mapping[str, str] | None = None,
         background: bool = False,
+        grant: Grant = NOTHING,
     ) -> Command:
         script = encode(command)
+        confinement = self._confinement
+        box = confinement.box(cwd, grant) if confinement is not None else None
         number, path = self._new_output()
         argv = [self._shell, "-c", command]
         if len(script) > _LONGEST_ARGUMENT:
@@ -74,8 +85,54 @@ class ProcessRunner:
             file.write_bytes(script)
             argv = [self._shell, str(file)]
         task = Command(number, command, path, background, self._order_stop)
-        await self._start(task, argv, cwd, env or {}, None, self._output_limit)
+        variables = dict(env or {})
+        task.box = box
+        try:
+            if confinement is not None and box is not None:
+                variables |= confinement.environment(grant)
+                confinement.before(number, box)
+            await self._start(task, argv, cwd, variables, None, self._output_limit)
+        except (asyncio.CancelledError, OSError):
+            # A start that is called off may still happen: then the end of the command follows.
+            if number not in self._commands or task.over:
+                self._open_box(task)
+                path.unlink(missing_ok=True)
+            raise
         return task
+
+    @property
+    def confinement(self) -> Confinement | None:
+        """What makes the boxes of the commands."""
+        return self._confinement
+
+    def confine(self, confinement: Confinement) -> None:
+        """From the next command on, confine them."""
+        self._confinement = confinement
+
+    @property
+    def sandbox(self) -> SandboxState:
+        if self._confinement is None:
+            return SandboxState("off", "none")
+        return self._confinement.state
+
+    def denial(self, task: Task, output: str) -> Denial | None:
+        box = task.box if isinstance(task, Command) else None
+        if self._confinement is None or box is None:
+            return None
+        return self._confinement.denial(task, box, output)
+
+    async def probe(self, folder: Path | None = None) -> Probe:
+        """Find out what the sandbox can hold here, by trying it in ``folder`` (the usual one for
+        temporary files): what works depends on the filesystem. Raises OSError when the helper is
+        gone; a probe that gets stuck finds nothing."""
+        link = await self._attach()
+        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._probes.append(answer)
+        link.send(pack("probe", encode(str(folder)) if folder else b""))
+        try:
+            return Probe(**await asyncio.wait_for(answer, _PROBE_PATIENCE))
+        except TimeoutError:
+            return Probe("none", why="trying it out took too long")
 
     async def run(
         self, argv: Sequence[str], *, cwd: Path, timeout: float, limit: int
@@ -157,6 +214,7 @@ class ProcessRunner:
         errors: Path | None,
         limit: int,
     ) -> None:
+        box = task.box
         words = [encode(word) for word in argv]
         folder = encode(str(cwd))
         # PWD as we name the folder, so that symlinks in its path stay as the user knows them.
@@ -170,6 +228,7 @@ class ProcessRunner:
             encode(str(task.output_path)),
             encode(str(errors)) if errors else b"",
             limit,
+            box.as_dict() if box is not None else None,
         )
         link = await self._attach()
         self._commands[task.number] = task
@@ -189,7 +248,7 @@ class ProcessRunner:
             if self._link is None:
                 if self._helper.process.poll() is not None:
                     self._helper.socket.close()
-                    self._helper = launch_helper(groups=self._helper.groups)
+                    self._helper = launch_helper(groups=self._helper.groups, best=self._helper.best)
                 link = _Link(self)
                 loop = asyncio.get_running_loop()
                 await loop.create_unix_connection(lambda: link, sock=self._helper.socket)
@@ -201,7 +260,7 @@ class ProcessRunner:
             self._link.send(pack("stop", number, grace))
 
     def hear(self, name: str, number: int, *values: Any) -> None:
-        """Take a report of the helper."""
+        """Take a report of the helper about a command."""
         task = self._commands.get(number)
         if task is None:
             return
@@ -222,13 +281,30 @@ class ProcessRunner:
     def _forget(self, task: Command) -> None:
         """Once nothing is left of a command, only a background task is still asked for."""
         if task.over:
+            self._open_box(task)
             task.output_path.with_suffix(".sh").unlink(missing_ok=True)
             if not task.background:
                 self._commands.pop(task.number, None)
 
+    def _open_box(self, task: Command) -> None:
+        """Once for each command: let what was kept while it ran be put right."""
+        if self._confinement is not None and task.box is not None and not task.box_opened:
+            task.box_opened = True
+            task.put_back = tuple(self._confinement.after(task.number))
+
+    def hear_probe(self, facts: dict[str, Any]) -> None:
+        """Take the answer to the oldest probe."""
+        answer = self._probes.pop(0)
+        if not answer.done():
+            answer.set_result(facts)
+
     def lost(self) -> None:
         """The helper is gone; its supervisors end what they started."""
         self._link = None
+        for answer in self._probes:
+            if not answer.done():
+                answer.set_exception(OSError("the helper process was killed"))
+        self._probes.clear()
         for task in list(self._commands.values()):
             if not task.over:
                 task.note_lost()
@@ -258,7 +334,10 @@ class _Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         for message in self._frames.feed(data):
-            self._runner.hear(*message)
+            if message[0] == "probed":
+                self._runner.hear_probe(message[1])
+            else:
+                self._runner.hear(*message)
 
     def connection_lost(self, error: Exception | None) -> None:
         if not self.ended.done():

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kimi_cli.protocol.workspace import ProcessResult
+from kimi_cli.workspace.box import Box
 from kimi_cli.workspace.launch import KEYS
 
 # How long ``stop`` waits beyond the grace: past the supervisor's own patience with processes that
@@ -54,7 +55,11 @@ def encode(text: str) -> bytes:
 
 
 class Command:
-    """A command started by the runner: implements ``Task`` of the protocol."""
+    """A command started by the runner: implements ``Task`` of the protocol.
+
+    ``box`` is what it was confined to, None when it was not. ``put_back`` says, once the command
+    and all it left are gone, what was put back of what it should not have changed.
+    """
 
     def __init__(
         self,
@@ -72,6 +77,9 @@ class Command:
         self.background = background
         self.result: ProcessResult | None = None
         self.shown = 0
+        self.box: Box | None = None
+        self.box_opened = False
+        self.put_back: tuple[str, ...] = ()
         self.started: asyncio.Future[None] = loop.create_future()
         self._ended: asyncio.Future[None] = loop.create_future()
         self._swept: asyncio.Future[None] = loop.create_future()

@@ -28,6 +28,7 @@ RESULT_FIELDS = {
     "session_cost": (int, float, type(None)),
     "changed_files": list,
     "denials": list,
+    "sandbox": (dict, type(None)),
 }
 TURN_FIELDS = {"turn", "stop_reason", "steps", "seconds", "usage", "cost"}
 USAGE_FIELDS = {"input_tokens", "cached_tokens", "output_tokens", "total_tokens"}
@@ -78,7 +79,9 @@ def check_events(events: list[dict[str, Any]]) -> None:
     durable = [event for event in events if event["type"] not in LIVE]
     first = durable[0]["seq"]
     assert [e["seq"] for e in durable] == list(range(first, first + len(durable)))
-    assert [e["parent"] for e in durable] == [e["seq"] - 1 for e in durable]
+    for event in durable:
+        back = event["type"] == "rewind" and event["conversation"]
+        assert event["parent"] == (event["to"] if back else event["seq"] - 1)
     newest = first
     open_turn = False
     calls: set[str] = set()

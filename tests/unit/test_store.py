@@ -38,6 +38,7 @@ from kimi_cli.protocol.events import (
     QuestionAsked,
     Repair,
     Rewind,
+    RewindStarted,
     SessionResumed,
     SessionStarted,
     Shrink,
@@ -209,7 +210,10 @@ EVERY_EVENT: dict[type[Event], st.SearchStrategy[Event]] = {
     QuestionAnswered: built(QuestionAnswered, question_id=texts, answer=texts, comment=texts),
     ModelChanged: built(ModelChanged, model=texts, thinking=texts),
     ModeChanged: built(ModeChanged, mode=texts),
-    Checkpoint: built(Checkpoint, snapshot=texts),
+    Checkpoint: built(
+        Checkpoint, snapshot=texts, moment=st.sampled_from(["turn_start", "before_undo"]),
+        left_out=st.lists(texts, max_size=2), left_out_count=counts, failure=texts,
+    ),
     Compaction: built(
         Compaction, upto=counts, note=texts, pinned=content, mechanical=st.booleans(),
         failure=texts, reason=st.sampled_from(["window", "server", "manual"]), focus=texts,
@@ -218,7 +222,11 @@ EVERY_EVENT: dict[type[Event], st.SearchStrategy[Event]] = {
     ),
     Shrink: built(Shrink, upto=counts, limit=counts, tokens_before=counts, window=counts),
     Repair: built(Repair, kind=texts, call_id=st.none() | texts, detail=texts),
-    Rewind: built(Rewind, to=counts),
+    RewindStarted: built(
+        RewindStarted, what=st.sampled_from(["undo", "redo"]), to=counts, undoes=st.none() | counts,
+        before=texts, forced=st.booleans(),
+    ),
+    Rewind: built(Rewind, to=counts, files=st.booleans(), conversation=st.booleans()),
     BudgetWarning: built(
         BudgetWarning, axis=st.sampled_from(["steps", "cost"]), used=numbers, limit=numbers
     ),

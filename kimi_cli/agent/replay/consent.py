@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from kimi_cli.agent.replay.scratch import Scratch
+from kimi_cli.protocol.sandbox import Denial
 from kimi_cli.protocol.tools import Intent
 from kimi_cli.safety.policy import Decision, Policy
 
@@ -32,6 +34,12 @@ class AskEach:
                 return Decision("ask", f"{OUTSIDE}{intent.target}")
         decision = self._policy.decide(tool, intents)
         return Decision("ask", ALLOWED if decision.verdict == "allow" else decision.reason or "no")
+
+    def beyond(self, intents: Sequence[Intent], denial: Denial) -> Decision:
+        return Decision("deny", f"{denial.reason}, and a replay stays in its sandbox")
+
+    def remember(self, rule: str, scope: Literal["session", "project"]) -> None:
+        """Nothing: each call is asked for."""
 
     def _is_outside(self, target: str) -> bool:
         try:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from kimi_cli.agent.undo import history
 from kimi_cli.protocol.events import (
     AssistantMessage,
     DurableEvent,
@@ -124,8 +125,8 @@ class RecordedTurn:
 
 
 def turns_of(events: Sequence[DurableEvent]) -> list[RecordedTurn]:
-    """The turns in the order in which they ran, those too that were taken back later: what their
-    calls did was done. Answers that were interrupted are left out."""
+    """The turns whose work is still in the files, in the order in which they ran, also where the
+    conversation does not know of them any more. Answers that were interrupted are left out."""
     turns: list[RecordedTurn] = []
     open_turn: RecordedTurn | None = None
     resumed = False
@@ -140,7 +141,18 @@ def turns_of(events: Sequence[DurableEvent]) -> list[RecordedTurn]:
             resumed = False
         elif open_turn:
             _take(open_turn, event, _results(events, index + 1))
-    return turns
+    return _left(turns, history(events).reverted)
+
+
+def _left(turns: Sequence[RecordedTurn], reverted: Collection[int]) -> list[RecordedTurn]:
+    left: list[RecordedTurn] = []
+    resumed = False
+    for turn in turns:
+        turn.resumed = resumed = turn.resumed or resumed
+        if turn.said.turn not in reverted:
+            left.append(turn)
+            resumed = False
+    return left
 
 
 def _take(turn: RecordedTurn, event: DurableEvent, results: Iterator[ToolResult]) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from kimi_cli.agent.branch import taken_back
 from kimi_cli.agent.conversation import Conversation
-from kimi_cli.frontends.export.branch import taken_back
 from kimi_cli.model.catalogue import lookup
 from kimi_cli.model.codec import ChatEncoder, dumps, encode_tools
 from kimi_cli.model.dialects import dialect_named, thinks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kimi_cli.frontends.export.branch import taken_back
+from kimi_cli.agent.branch import taken_back
 from kimi_cli.frontends.export.outline import (
     Answer,
     Block,

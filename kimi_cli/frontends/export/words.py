@@ -11,17 +11,19 @@ from typing import Any
 from kimi_cli.agent.arguments import BadArguments, parse_arguments
 from kimi_cli.frontends.export.outline import Call, Compacted, Ended, Outline, Question, Turn
 from kimi_cli.frontends.export.text import count, harmless, one_line
-from kimi_cli.frontends.plain import money, seconds, tokens
+from kimi_cli.frontends.plain import confinement, money, seconds, tokens
 from kimi_cli.protocol.events import (
     BudgetWarning,
     Checkpoint,
     DurableEvent,
     Kept,
+    Confined,
     ModeChanged,
     ModelChanged,
     Notice,
     Repair,
     Rewind,
+    RewindStarted,
     SessionResumed,
     Shrink,
     TurnEnded,
@@ -245,6 +247,16 @@ def _kept(kept: Kept) -> str:
     return joined([f"kept {words}" if words else "", dropped, clipped, spilled])
 
 
+def _rewound(event: Rewind) -> str:
+    what = {"undo": "undone", "redo": "redone"}.get(event.what, "rewound")
+    files = f"{count(event.restored, 'file')} restored" if event.files else ""
+    if not event.conversation:
+        return joined([f"{what}: the conversation stays as it is", files])
+    if event.what == "redo":
+        return joined([f"{what}: what had been taken back counts again", files])
+    return joined([f"{what}: what was taken back before this line is marked", files])
+
+
 def remark(event: DurableEvent) -> tuple[str, str]:
     """A level ("info", "warning" or "error") and a sentence for any other event; an empty one for
     what says nothing to people."""
@@ -256,10 +268,12 @@ def remark(event: DurableEvent) -> tuple[str, str]:
         case ModelChanged():
             thinking = f", thinking {one_line(event.thinking)}" if event.thinking else ""
             return "info", f"model changed to {one_line(event.model)}{thinking}"
+        case Confined():
+            return "info", confinement(event)
         case ModeChanged():
             return "info", f"mode changed to {one_line(event.mode)}"
-        case Checkpoint():
-            return "info", f"checkpoint {one_line(event.snapshot, 12)}"
+        case Checkpoint() | RewindStarted():
+            return "info", ""
         case Shrink():
             return "info", (
                 "long results of tools are sent cut from here: the server refused the request "
@@ -270,7 +284,7 @@ def remark(event: DurableEvent) -> tuple[str, str]:
             pieces = [f"mended for the model: {kind}", one_line(event.call_id or "")]
             return "info", joined([*pieces, one_line(event.detail)])
         case Rewind():
-            return "warning", "rewound: what was taken back before this line is marked"
+            return "warning", _rewound(event)
         case BudgetWarning():
             return "warning", f"{event.used:,.6g} of {event.limit:,.6g} {event.axis} are used"
         case _:

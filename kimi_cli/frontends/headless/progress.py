@@ -13,6 +13,7 @@ from kimi_cli.frontends.plain import (
     clean_block,
     compacted,
     compacting,
+    confinement,
     counted,
     fit,
     money,
@@ -26,6 +27,7 @@ from kimi_cli.protocol.events import (
     AssistantMessage,
     BudgetWarning,
     Compaction,
+    Confined,
     Instructions,
     Notice,
     Shrink,
@@ -91,6 +93,8 @@ class Progress:
                 self.line(shrunk(event))
             case Notice():
                 self.line(event.text)
+            case Confined():
+                self.line(confinement(event))
             case Instructions():
                 cut = sum(file.clipped for file in event.files)
                 self.line(

@@ -16,6 +16,7 @@ from kimi_cli.protocol.events import (
 )
 from kimi_cli.protocol.live import RetryScheduled, StepStarted, TextDelta, ToolCallDelta
 from kimi_cli.protocol.messages import TextPart, ToolCallPart, Usage, added
+from kimi_cli.protocol.sandbox import SandboxState
 from kimi_cli.protocol.stops import StopReason
 
 
@@ -68,6 +69,7 @@ class Tally(Account):
         exit_code: int,
         currency: str | None,
         denials: Sequence[dict[str, str]],
+        sandbox: SandboxState | None = None,
     ) -> dict[str, Any]:
         """The object that ``--output-format json`` prints, documented in docs/headless.md."""
         return {
@@ -90,7 +92,18 @@ class Tally(Account):
             "session_cost": rounded(added(self.past_cost, self.cost)),
             "changed_files": self.changed_files(),
             "denials": list(denials),
+            "sandbox": sandbox and sandbox_fields(sandbox),
         }
+
+
+def sandbox_fields(sandbox: SandboxState) -> dict[str, Any]:
+    """What holds for commands, as JSON has it."""
+    return {
+        "mode": sandbox.mode,
+        "way": sandbox.way,
+        "network": sandbox.network,
+        "lacks": list(sandbox.lacks),
+    }
 
 
 def _final_text(message: AssistantMessage) -> str:

@@ -22,6 +22,7 @@ from kimi_cli.frontends.headless.writer import Writer
 from kimi_cli.frontends.plain import clean_block, counted, money, spent, tokens
 from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.messages import added
+from kimi_cli.protocol.sandbox import SandboxState
 from kimi_cli.protocol.operations import Compact, Say
 from kimi_cli.store.errors import StoreError
 from kimi_cli.store.events_file import encode_event
@@ -46,6 +47,7 @@ class Job:
     keep_session: bool = True
     model: str = ""
     opening: Sequence[Event] = ()
+    sandbox: SandboxState | None = None
 
 
 async def run(session: Session, job: Job, exit_code: Callable[[StopReason], int]) -> int:
@@ -145,6 +147,7 @@ def _print_result(
             exit_code=code,
             currency=session.price.currency if session.price else None,
             denials=session.denials,
+            sandbox=job.sandbox,
         )
         writer.write(json.dumps(result, ensure_ascii=False) + "\n")
     if session.denials:

@@ -1,0 +1,103 @@
+"""What keeps a session's tools within bounds: the sandbox for its commands, the policy for all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from kimi_cli.agent.setup import Setup, SetupError
+from kimi_cli.protocol.sandbox import SandboxState
+from kimi_cli.protocol.stops import StopReason
+from kimi_cli.safety.places import Places
+from kimi_cli.safety.policy import Policy
+from kimi_cli.safety.rules import RuleSet
+from kimi_cli.safety.session_policy import SessionPolicy
+from kimi_cli.settings import Loaded, Settings, SettingsError, keep_rule, kept_rules, user_home
+from kimi_cli.workspace.confinement import Confinement
+from kimi_cli.workspace.place import LocalWorkspace
+
+PROTECTED = (".git", ".kimi")
+
+
+async def confine(setup: Setup, settings: Settings, workspace: LocalWorkspace) -> SandboxState:
+    """Put the commands of a workspace into the sandbox of the settings; returns what holds then.
+    Raises SetupError where no sandbox works and none was not what the user asked for."""
+    wanted = settings.sandbox
+    runner = workspace.processes
+    if wanted.mode == "off":
+        return runner.sandbox
+    try:
+        probe = await runner.probe(workspace.root)
+    except OSError as error:
+        raise SetupError(f"the sandbox can't be tried out: {error}", StopReason.INTERNAL) from None
+    if probe.way == "none":
+        raise SetupError(
+            f"no sandbox works here ({probe.why or 'nothing was found'}), so no command is run: "
+            "--sandbox off runs them without one"
+        )
+    home = user_home(setup.env) or Path("/")
+    confinement = Confinement(
+        mode=wanted.mode,
+        probe=probe,
+        folders=workspace.folders,
+        home=setup.home,
+        user_home=home,
+        env=setup.env,
+        outputs=workspace.outputs,
+        network=wanted.network,
+        hide=wanted.hide,
+        show=wanted.show,
+    )
+    runner.confine(confinement)
+    return runner.sandbox
+
+
+def make_policy(
+    setup: Setup,
+    loaded: Loaded,
+    workspace: LocalWorkspace,
+    readable: Sequence[Path],
+    sandbox: SandboxState,
+) -> Policy:
+    """The policy of a session. ``readable`` are folders of ours that tools may read. Raises
+    SettingsError for a rule that is none."""
+    root = workspace.folders[0]
+    confinement = workspace.processes.confinement
+    places = Places(
+        workspace.folders,
+        writable=confinement.writable() if confinement else (),
+        readable=readable,
+        protected=PROTECTED,
+        private=[setup.home],
+        hidden=confinement.hidden() if confinement else None,
+        secrets=loaded.settings.secrets.files,
+    )
+    return SessionPolicy(
+        places,
+        [*workspace.folders, *(confinement.writable() if confinement else ())],
+        rules_in_force(loaded, setup.home, root),
+        project=root,
+        home=user_home(setup.env),
+        sandbox=sandbox,
+        keep=lambda rule: _keep(setup.home, rule, root),
+        yolo=setup.yolo,
+    )
+
+
+def rules_in_force(loaded: Loaded, home: Path, root: Path | None) -> RuleSet:
+    """The rules of the settings, and those given by answers and ``kimi policy``. Raises
+    SettingsError."""
+    texts: dict[str, list[tuple[str, str]]] = {"allow": [], "ask": [], "deny": []}
+    for verdict, rule, source in loaded.rules:
+        texts[verdict].append((rule, str(source)))
+    for kept in kept_rules(home, root):
+        where = "for this project" if kept.project else "everywhere"
+        texts[kept.verdict].append((kept.rule, f"kept, {where}"))
+    try:
+        return RuleSet.of(**texts)
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
+
+
+def _keep(home: Path, rule: str, root: Path) -> None:
+    keep_rule(home, "allow", rule, root)

@@ -1,0 +1,72 @@
+"""Leave for a tool call: what the policy says, asked where it asks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kimi_cli.agent.host import Journal, Leave, Wish
+from kimi_cli.protocol.messages import ToolCallPart
+from kimi_cli.protocol.sandbox import NOTHING, Denial, Grant
+from kimi_cli.protocol.tools import Intent
+from kimi_cli.safety.policy import Decision, Policy
+
+NEVER = "That is never allowed."
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """``refusal`` says to the model why the call may not run, empty when it may; ``grant`` is what
+    it may do beyond the sandbox then."""
+
+    refusal: str = ""
+    grant: Grant = NOTHING
+
+
+class Permits:
+    """Asks the policy, and the user where the policy can't say."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+
+    async def first(
+        self, call: ToolCallPart, title: str, tool: str, intents: Sequence[Intent], journal: Journal
+    ) -> Permit:
+        """Whether the call may run at all. ``title`` says what it does. Raises as
+        ``journal.ask``."""
+        decision = self._policy.decide(tool, intents)
+        return await self._settle(call, title, decision, journal)
+
+    async def more(
+        self,
+        call: ToolCallPart,
+        title: str,
+        intents: Sequence[Intent],
+        denial: Denial,
+        grant: Grant,
+        journal: Journal,
+    ) -> Permit:
+        """Whether a call that the sandbox stopped may run again with exactly what it lacked."""
+        if denial.grant is None:
+            return Permit(NEVER)
+        if grant.covers(denial.grant):
+            # What would have helped was given already: the reading of the output was wrong.
+            return Permit("Allowing it did not help.")
+        decision = self._policy.beyond(intents, denial)
+        permit = await self._settle(call, title, decision, journal)
+        return Permit(permit.refusal, grant | denial.grant)
+
+    async def _settle(
+        self, call: ToolCallPart, title: str, decision: Decision, journal: Journal
+    ) -> Permit:
+        if decision.verdict == "allow":
+            return Permit(grant=decision.grant)
+        if decision.verdict == "deny":
+            return Permit(f"Denied: {decision.reason}.")
+        wish = Wish(title, decision.reason, decision.rule, decision.grant, decision.marks)
+        leave: Leave = await journal.ask(call, wish)
+        if not leave.allowed:
+            return Permit(leave.words)
+        if leave.scope != "once":
+            self._policy.remember(decision.rule, leave.scope)
+        return Permit(grant=decision.grant)

@@ -1,0 +1,160 @@
+"""The policy of a session: the places, the user's rules and the sandbox, in one decision."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from kimi_cli.protocol.sandbox import Denial, Grant, SandboxState
+from kimi_cli.protocol.tools import Intent
+from kimi_cli.safety.path_rules import judge_path
+from kimi_cli.safety.places import Objection, Places
+from kimi_cli.safety.policy import ALLOW, Decision
+from kimi_cli.safety.rules import Rule, RuleSet
+from kimi_cli.safety.shell_policy import Judgement, PartVerdict, Place, judge_shell
+from kimi_cli.safety.suggest import suggestion
+
+Scope = Literal["session", "project"]
+SEVERITY = {"allow": 0, "ask": 1, "deny": 2}
+_GLOB = re.compile(r"([\\*()])")
+
+
+class SessionPolicy:
+    """Implements ``Policy``.
+
+    ``folders`` are those that commands may write to; ``project`` and ``home`` (the user's) anchor
+    the patterns of path rules. ``sandbox`` tells what holds for commands; ``keep`` writes a rule
+    down for the project. ``yolo``: nothing is asked; what would be is allowed where the sandbox
+    would let a command do it too, else denied.
+    """
+
+    def __init__(
+        self,
+        places: Places,
+        folders: Sequence[Path],
+        rules: RuleSet,
+        *,
+        project: Path,
+        home: Path | None,
+        sandbox: SandboxState,
+        keep: Callable[[str], None],
+        yolo: bool = False,
+    ) -> None:
+        self._places = places
+        self._place = Place(tuple(map(_resolved, folders)), project, home)
+        self._rules = rules
+        self._project = project.resolve()
+        self._home = home.resolve() if home else None
+        self._sandbox = sandbox
+        self._keep = keep
+        self._yolo = yolo
+
+    @property
+    def _confined(self) -> bool:
+        return self._sandbox.mode != "off" and self._sandbox.way != "none"
+
+    def decide(self, tool: str, intents: Sequence[Intent]) -> Decision:
+        """The strictest decision on any of the intents; what commands get beyond the sandbox."""
+        strictest, grant = ALLOW, Grant()
+        for intent in intents:
+            found = self._command(intent) if intent.kind == "execute" else self._path(intent)
+            grant |= found.grant
+            if SEVERITY[found.verdict] > SEVERITY[strictest.verdict]:
+                strictest = found
+        return replace(strictest, grant=grant)
+
+    def beyond(self, intents: Sequence[Intent], denial: Denial) -> Decision:
+        """Whether a command that the sandbox stopped may run again with what it lacked."""
+        if denial.grant is None:
+            return Decision("deny", denial.reason)
+        if self._yolo:
+            return Decision(
+                "deny",
+                f"{denial.reason}; --yolo asks nothing and leaves the sandbox as it is "
+                "(an allow rule, --network on or --sandbox off would change that)",
+            )
+        command = next((one.target for one in intents if one.kind == "execute"), "")
+        judged = self._judge(command)
+        doing = [one for one in judged.parts if not one.klass.read_only]
+        rule = _beyond_rule(doing, denial.grant)
+        return Decision("ask", denial.reason, denial.grant, rule, _marks(doing))
+
+    def remember(self, rule: str, scope: Scope) -> None:
+        """Let a rule hold from now on, for the project also in later sessions. Raises OSError."""
+        if scope == "project":
+            self._keep(rule)
+        self._rules |= RuleSet(allow=(Rule.parse(rule, f"an answer, for the {scope}"),))
+
+    def _judge(self, command: str) -> Judgement:
+        return judge_shell(
+            command,
+            self._rules,
+            confined=self._confined,
+            yolo=self._yolo,
+            mode=self._sandbox.mode,
+            place=self._place,
+            secret=self._places.is_secret,
+        )
+
+    def _command(self, intent: Intent) -> Decision:
+        judged = self._judge(intent.target)
+        return Decision(
+            judged.verdict, judged.reason, judged.grant, judged.suggest or "", judged.marks
+        )
+
+    def _path(self, intent: Intent) -> Decision:
+        kind: Literal["read", "write"] = "read" if intent.kind == "read" else "write"
+        path = Path(intent.target)
+        objection = self._places.objection(kind, path)
+        if objection and objection.never:
+            return Decision("deny", objection.reason)
+        if kind == "write" and self._sandbox.mode == "read-only":
+            return Decision("deny", "this session only reads: nothing may be changed")
+        judged = judge_path(
+            kind,
+            _resolved(path),
+            self._rules,
+            project=self._project,
+            home=self._home,
+            named=path,
+        )
+        if judged.verdict == "allow":
+            return ALLOW
+        if judged.verdict == "deny":
+            return Decision("deny", f"{path} is denied by the rule {judged.rule}")
+        if judged.verdict == "ask" and not self._yolo:
+            return Decision("ask", f"{path} is to be asked for by the rule {judged.rule}")
+        return self._objected(kind, path, objection) if objection else ALLOW
+
+    def _objected(self, kind: str, path: Path, objection: Objection) -> Decision:
+        if not self._yolo:
+            return Decision("ask", objection.reason, rule=_path_rule(kind, path))
+        if self._confined and objection.outside:
+            return Decision("deny", f"{objection.reason}, and --yolo leaves the sandbox as it is")
+        return ALLOW
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):
+        return path
+
+
+def _path_rule(kind: str, path: Path) -> str:
+    return f"{kind}({_GLOB.sub(lambda found: chr(92) + found[0], str(_resolved(path)))})"
+
+
+def _beyond_rule(doing: Sequence[PartVerdict], grant: Grant) -> str:
+    """The rule that would give the command what it lacked from now on; "" where none is narrow
+    enough: a command of several programs, or one that leaves the sandbox."""
+    if len(doing) != 1 or grant.unconfined:
+        return ""
+    return suggestion(doing[0].part, grant) or ""
+
+
+def _marks(parts: Sequence[PartVerdict]) -> list[tuple[int, int]]:
+    return [(one.part.start, one.part.end) for one in parts]

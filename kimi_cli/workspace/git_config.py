@@ -1,0 +1,113 @@
+"""Reading git's configuration files, as far as it takes to see which programs they name.
+
+The syntax is that of git-config(1), "Syntax".
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_LARGEST = 1 << 20
+_SECTION = re.compile(r'\[\s*([-.A-Za-z0-9]+)\s*(?:"((?:[^"\\]|\\.)*)")?\s*\]')
+_KEY = re.compile(r"([A-Za-z][-A-Za-z0-9]*)[ \t]*(=?)")
+_ESCAPES = {"n": "\n", "t": "\t", "b": "\b"}
+
+_PROGRAMS = re.compile(
+    r"core\.(fsmonitor|hookspath|sshcommand|gitproxy|pager|editor|askpass|alternaterefscommand)"
+    r"|(alias|pager|interactive|sequence|browser|man|guitool)\..+|credential\.(.+\.)?helper"
+    r"|(filter|diff|difftool|merge|mergetool)\..+\.(clean|smudge|process|textconv|command|driver|cmd)"
+    r"|diff\.external|gpg\.(.+\.)?program|include\.path|includeif\..+\.path|submodule\..+\.update"
+    r"|uploadpack\.packobjectshook|remote\..+\.(uploadpack|receivepack|vcs)"
+    r"|protocol\.ext\.allow|trailer\..+\.(command|cmd)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigFile:
+    """What a configuration file says: names as git compares them (section and key in small letters,
+    a subsection as it is written, joined with dots) and values, in the order of the file."""
+
+    path: Path
+    values: tuple[tuple[str, str], ...] = field(default=())
+
+    def last(self, name: str) -> str | None:
+        """The value that holds, None without one."""
+        return next((value for key, value in reversed(self.values) if key == name), None)
+
+    def includes(self) -> Iterator[str]:
+        """Paths of the files that it may include, whatever the condition."""
+        for key, value in self.values:
+            if key == "include.path" or (key.startswith("includeif.") and key.endswith(".path")):
+                yield os.path.join(self.path.parent, os.path.expanduser(value))
+
+    def programs(self) -> list[str]:
+        """The settings that name a program to run, or a file with such settings."""
+        return [key for key, value in self.values if value and _PROGRAMS.fullmatch(key)]
+
+
+def read_config(path: Path) -> ConfigFile:
+    """The file, empty when it can't be read; of a large one the first megabyte."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LARGEST)
+    except OSError:
+        return ConfigFile(path)
+    return ConfigFile(path, tuple(_parse(os.fsdecode(data).replace("\r\n", "\n"))))
+
+
+def _parse(text: str) -> Iterator[tuple[str, str]]:
+    section = ""
+    place = 0
+    while place < len(text):
+        char = text[place]
+        if char in " \t\n":
+            place += 1
+        elif char in "#;":
+            place = _line_end(text, place)
+        elif char == "[" and (found := _SECTION.match(text, place)):
+            section = found[1].lower()
+            if found[2] is not None:
+                section += "." + re.sub(r"\\(.)", r"\1", found[2])
+            place = found.end()
+        elif found := _KEY.match(text, place):
+            value, place = _value(text, found.end()) if found[2] else ("true", found.end())
+            yield f"{section}.{found[1].lower()}", value
+        else:
+            place = _line_end(text, place)
+
+
+def _value(text: str, place: int) -> tuple[str, int]:
+    """The value that starts at ``place``, and where it ends."""
+    made: list[str] = []
+    # What follows a space counts only when something else follows: blanks at the end don't.
+    kept = 0
+    quoted = False
+    while place < len(text):
+        char = text[place]
+        place += 1
+        if char == "\n":
+            break
+        if char == '"':
+            quoted = not quoted
+            kept = len(made)
+        elif char == "\\" and place < len(text):
+            if text[place] != "\n":
+                made.append(_ESCAPES.get(text[place], text[place]))
+                kept = len(made)
+            place += 1
+        elif char in "#;" and not quoted:
+            place = _line_end(text, place)
+        elif made or quoted or not char.isspace():
+            made.append(char)
+            if quoted or not char.isspace():
+                kept = len(made)
+    return "".join(made[:kept]), place
+
+
+def _line_end(text: str, place: int) -> int:
+    end = text.find("\n", place)
+    return len(text) if end < 0 else end
