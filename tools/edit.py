@@ -11,7 +11,7 @@ from kimi_cli.prompts import load
 from kimi_cli.protocol.tools import Intent, Params, ToolContext, ToolError, ToolOutput
 from kimi_cli.protocol.workspace import Files, StaleFile, Workspace
 from kimi_cli.tools import matching, nearest, text_bytes
-from kimi_cli.tools.paths import FilePath, FileText, explain
+from kimi_cli.tools.paths import FilePath, FileText, PathParams, explain
 from kimi_cli.tools.splice import Document
 
 EXCERPT_LINES = 40
@@ -24,7 +24,7 @@ class Edit(Params):
     all: bool = Field(False, description="Replace every occurrence")
 
 
-class EditParams(Params):
+class EditParams(PathParams):
     path: FilePath
     edits: list[Edit] = Field(min_length=1)
 
@@ -39,9 +39,10 @@ class EditTool:
         return load("tools/edit")
 
     def intents(self, params: EditParams, workspace: Workspace) -> Sequence[Intent]:
-        path = str(workspace.files.resolve(params.path))
+        files = workspace.files
+        path = files.resolve(params.path)
         # Its answers show pieces of the file.
-        return [Intent("read", path), Intent("write", path)]
+        return [params.intent("read", files, path), params.intent("write", files, path)]
 
     def summary(self, params: EditParams) -> str:
         count = len(params.edits)
@@ -54,17 +55,18 @@ class EditTool:
 def _edit(params: EditParams, files: Files) -> ToolOutput:
     path = files.resolve(params.path)
     shown = files.show(path)
+    real = params.settled(files, path)
     try:
-        content = files.read(path)
-        files.check_fresh(path, content)
+        content = files.read(path, real=real)
+        files.check_fresh(real, content)
         changed, remarks = apply(content, params.edits, shown)
-        touch = files.replace(path, changed, expected=content)
+        touch = files.replace(path, changed, expected=content, real=real)
     except StaleFile:
         raise ToolError(
             f"{shown} changed since you last saw it, nothing was edited. Read it again first."
         ) from None
     except OSError as error:
-        raise explain(error, files, path) from None
+        raise explain(error, files, path, real) from None
     change = f"+{touch.added} -{touch.removed}"
     remarks = [*remarks, touch.note] if touch.note else remarks
     head = "; ".join([f"edited {shown} ({change})", *remarks])

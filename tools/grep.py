@@ -11,10 +11,10 @@ from typing import NamedTuple
 from pydantic import Field
 
 from kimi_cli.prompts import load
-from kimi_cli.protocol.tools import Intent, Params, ToolContext, ToolOutput
+from kimi_cli.protocol.tools import Intent, ToolContext, ToolOutput
 from kimi_cli.protocol.workspace import Workspace
 from kimi_cli.tools.globs import options, split_pattern
-from kimi_cli.tools.paths import Argument, locate
+from kimi_cli.tools.paths import Argument, PathParams, locate
 from kimi_cli.tools.ripgrep import WITHOUT_SECRETS, Ripgrep
 from kimi_cli.tools.wording import counted
 
@@ -26,7 +26,7 @@ UNSORTED_LIMIT = 4 * 2**20
 _LINE = re.compile(r"(\d+)([:-])(.*)", re.DOTALL)
 
 
-class GrepParams(Params):
+class GrepParams(PathParams):
     pattern: Argument
     path: Argument = Field(".", description="File or folder")
     glob: str = Field("", description="Only files such as *.py or !*.min.js")
@@ -57,7 +57,8 @@ class GrepTool:
         return load("tools/grep")
 
     def intents(self, params: GrepParams, workspace: Workspace) -> Sequence[Intent]:
-        return [Intent("read", str(workspace.files.resolve(_scope(params)[0])))]
+        path = workspace.files.resolve(_scope(params)[0])
+        return [params.intent("read", workspace.files, path)]
 
     def summary(self, params: GrepParams) -> str:
         where = "" if params.path == "." else f" in {params.path}"
@@ -66,14 +67,16 @@ class GrepTool:
     async def run(self, params: GrepParams, context: ToolContext) -> ToolOutput:
         workspace = context.workspace
         start, filters = _scope(params)
-        path = locate(workspace.files, start)
-        folder, target = (path, "./") if path.is_dir() else (path.parent, f"./{path.name}")
+        path, real = locate(params, workspace.files, start)
+        folder, place, target = path, real, "./"
+        if not real.is_dir():
+            folder, place, target = path.parent, real.parent, f"./{real.name}"
         arguments = [*_arguments(params), *filters, *WITHOUT_SECRETS, "--", target]
-        output, more = await self._ripgrep.run(arguments, workspace, folder, UNSORTED_LIMIT)
+        output, more = await self._ripgrep.run(arguments, workspace, place, UNSORTED_LIMIT)
         if more:
             # Too much to sort: search again in order, and stop early.
             sorted_first = ["--sort=path", *arguments]
-            output, more = await self._ripgrep.run(sorted_first, workspace, folder, UNSORTED_LIMIT)
+            output, more = await self._ripgrep.run(sorted_first, workspace, place, UNSORTED_LIMIT)
         if params.files_only:
             return _files(output, more, folder, params, workspace)
         return _matches(output, more, folder, params, workspace)

@@ -13,10 +13,10 @@ from pydantic import Field
 
 from kimi_cli.prompts import load
 from kimi_cli.protocol.messages import MediaPart
-from kimi_cli.protocol.tools import Intent, Params, ToolContext, ToolError, ToolOutput
+from kimi_cli.protocol.tools import Intent, ToolContext, ToolError, ToolOutput
 from kimi_cli.protocol.workspace import WHOLE_LIMIT, Files, FileTouch, Workspace
 from kimi_cli.tools import lines, text_bytes
-from kimi_cli.tools.paths import FilePath, explain
+from kimi_cli.tools.paths import FilePath, PathParams, explain
 from kimi_cli.tools.wording import counted
 
 TEXT_LIMIT = 32_000
@@ -26,7 +26,7 @@ SCAN_LIMIT = 2 * 2**30
 LISTING_LIMIT = 100
 
 
-class ReadParams(Params):
+class ReadParams(PathParams):
     path: FilePath
     offset: int = Field(1, description="First line; negative counts from the end")
     limit: int = Field(2000, ge=1, description="Number of lines")
@@ -42,7 +42,8 @@ class ReadTool:
         return load("tools/read")
 
     def intents(self, params: ReadParams, workspace: Workspace) -> Sequence[Intent]:
-        return [Intent("read", str(workspace.files.resolve(params.path)))]
+        files = workspace.files
+        return [params.intent("read", files, files.resolve(params.path))]
 
     def summary(self, params: ReadParams) -> str:
         return params.path if params.offset == 1 else f"{params.path} from line {params.offset}"
@@ -54,13 +55,14 @@ class ReadTool:
 def _read(params: ReadParams, context: ToolContext) -> ToolOutput:
     files = context.workspace.files
     path = files.resolve(params.path)
+    real = params.settled(files, path)
     try:
-        with files.open(path) as file:
+        with files.open(path, real=real) as file:
             return _read_open(params, context, path, file)
     except IsADirectoryError:
-        raise ToolError(_listing(files, path)) from None
+        raise ToolError(_listing(files, path, real)) from None
     except OSError as error:
-        raise explain(error, files, path) from None
+        raise explain(error, files, path, real) from None
 
 
 def _read_open(params: ReadParams, context: ToolContext, path: Path, file: BinaryIO) -> ToolOutput:
@@ -152,9 +154,9 @@ def _media(
     return ToolOutput(text, media=[part], display=text, files=[touch])
 
 
-def _listing(files: Files, path: Path) -> str:
+def _listing(files: Files, path: Path, real: Path) -> str:
     try:
-        names = files.listing(path, LISTING_LIMIT + 1)
+        names = files.listing(path, LISTING_LIMIT + 1, real=real)
     except OSError as error:
         return f"{files.show(path)} is a folder, and can't be listed: {error.strerror}."
     rest = "\n[…]" if len(names) > LISTING_LIMIT else ""

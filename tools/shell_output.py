@@ -61,7 +61,7 @@ def excerpt(path: Path, start: int, running: bool) -> Excerpt:
     While the command is ``running``, a character that is not yet complete is left for next time.
     """
     try:
-        with path.open("rb", buffering=0) as file:
+        with _opened(path) as file:
             end = os.fstat(file.fileno()).st_size
             size = max(0, end - start)
             if size <= 2 * _WINDOW:
@@ -137,7 +137,7 @@ class LiveTail:
     def news(self, *, final: bool = False) -> str:
         """What was written since the last call, at most 16 KiB of it, cleaned."""
         try:
-            with self._path.open("rb", buffering=0) as file:
+            with _opened(self._path) as file:
                 size = os.fstat(file.fileno()).st_size
                 if size - self._offset > _LIVE:
                     self._offset = size - _LIVE
@@ -154,3 +154,8 @@ class LiveTail:
         if not final and shown.endswith("\r"):
             self._held, shown = "\r" + self._held, shown[:-1]
         return clean(shown.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def _opened(path: Path) -> FileIO:
+    # Not through a symlink that was put in its place.
+    return FileIO(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")

@@ -9,14 +9,14 @@ from pathlib import Path
 from pydantic import Field
 
 from kimi_cli.prompts import load
-from kimi_cli.protocol.tools import Intent, Params, ToolContext, ToolError, ToolOutput
+from kimi_cli.protocol.tools import Intent, ToolContext, ToolError, ToolOutput
 from kimi_cli.protocol.workspace import Files, StaleFile, Workspace
 from kimi_cli.tools import text_bytes
-from kimi_cli.tools.paths import FilePath, FileText, explain
+from kimi_cli.tools.paths import FilePath, FileText, PathParams, explain
 from kimi_cli.tools.wording import counted
 
 
-class WriteParams(Params):
+class WriteParams(PathParams):
     path: FilePath
     content: FileText = Field(description="The whole new content")
 
@@ -31,7 +31,8 @@ class WriteTool:
         return load("tools/write")
 
     def intents(self, params: WriteParams, workspace: Workspace) -> Sequence[Intent]:
-        return [Intent("write", str(workspace.files.resolve(params.path)))]
+        files = workspace.files
+        return [params.intent("write", files, files.resolve(params.path))]
 
     def summary(self, params: WriteParams) -> str:
         return params.path
@@ -45,18 +46,19 @@ def _write(params: WriteParams, files: Files) -> ToolOutput:
     shown = files.show(path)
     if params.path.endswith("/"):
         raise ToolError(f"{params.path} names a folder: add the file's name.")
+    real = params.settled(files, path)
     try:
-        former = _former(files, path)
+        former = _former(files, path, real)
         content = _encode(params.content, former, shown)
         if content == former:
             return ToolOutput(f"{shown} already has exactly this content.", display="unchanged")
-        touch = files.replace(path, content, expected=former)
+        touch = files.replace(path, content, expected=former, real=real)
     except StaleFile:
         raise ToolError(
             f"{shown} changed since you last saw it, nothing was written. Read it again first."
         ) from None
     except OSError as error:
-        raise explain(error, files, path) from None
+        raise explain(error, files, path, real) from None
     count = params.content.count("\n") + (not params.content.endswith("\n"))
     lines = counted(count if params.content else 0, "line")
     note = f" ({touch.note})" if touch.note else ""
@@ -66,19 +68,19 @@ def _write(params: WriteParams, files: Files) -> ToolOutput:
     return ToolOutput(f"rewrote {shown}, {lines} ({change}){note}", display=change, files=[touch])
 
 
-def _former(files: Files, path: Path) -> bytes | None:
+def _former(files: Files, path: Path, real: Path) -> bytes | None:
     """The content the model knows and wants replaced; None when there is no file."""
     try:
-        former = files.read(path)
+        former = files.read(path, real=real)
     except FileNotFoundError:
         return None
     shown = files.show(path)
     kind = text_bytes.binary_kind(former[:8192])
     if kind and former:
         raise ToolError(f"{shown} holds {kind}: remove it first if text is to stand there.")
-    if former and not files.seen(path):
+    if former and not files.seen(real):
         raise ToolError(f"{shown} exists already: read it before you replace it, or use edit.")
-    files.check_fresh(path, former)
+    files.check_fresh(real, former)
     return former
 
 

@@ -146,7 +146,9 @@ async def _furnish(
     # A fork begins with the messages of another session, which the server may still have cached.
     cache_key = (stored and stored.begun.forked_from) or log.id
     served = await find_model(setup, loaded, stored, cache_key, budget.seconds_left)
-    sandbox = await confine(setup, settings, workspace)
+    # A session that leaves no trace has caches that go with it.
+    caches = setup.home if isinstance(log, SessionLog) else log.path
+    sandbox = await confine(setup, settings, workspace, caches)
     warnings += filter(None, (served.doubt, ProcessRunner.limits_note(), _degraded(sandbox)))
     policy = make_policy(setup, loaded, workspace, [log.path], sandbox)
     if setup.policy:

@@ -53,6 +53,11 @@ class Checkpoints:
         self._changing = False
         self._told: set[str] = set()
 
+    @property
+    def used(self) -> bool:
+        """Whether any was taken."""
+        return self._looked
+
     def begin(self) -> None:
         """A turn begins: begin its snapshot."""
         self._changing = False

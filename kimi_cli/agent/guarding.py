@@ -19,9 +19,12 @@ from kimi_cli.workspace.place import LocalWorkspace
 PROTECTED = (".git", ".kimi")
 
 
-async def confine(setup: Setup, settings: Settings, workspace: LocalWorkspace) -> SandboxState:
+async def confine(
+    setup: Setup, settings: Settings, workspace: LocalWorkspace, caches: Path
+) -> SandboxState:
     """Put the commands of a workspace into the sandbox of the settings; returns what holds then.
-    Raises SetupError where no sandbox works and none was not what the user asked for."""
+    ``caches`` takes what they change of the user's caches. Raises SetupError where no sandbox
+    works and none was not what the user asked for."""
     wanted = settings.sandbox
     runner = workspace.processes
     if wanted.mode == "off":
@@ -47,6 +50,8 @@ async def confine(setup: Setup, settings: Settings, workspace: LocalWorkspace) -
         network=wanted.network,
         hide=wanted.hide,
         show=wanted.show,
+        write=wanted.write,
+        caches=caches,
     )
     runner.confine(confinement)
     return runner.sandbox
@@ -68,6 +73,7 @@ def make_policy(
         writable=confinement.writable() if confinement else (),
         readable=readable,
         protected=PROTECTED,
+        guarded=confinement.guarded if confinement else tuple,
         private=[setup.home],
         hidden=confinement.hidden() if confinement else None,
         secrets=loaded.settings.secrets.files,

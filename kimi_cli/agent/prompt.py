@@ -12,7 +12,6 @@ from kimi_cli.prompts import load
 from kimi_cli.protocol.sandbox import SandboxState
 from kimi_cli.protocol.workspace import Workspace
 
-
 SANDBOX = {
     "off": "none: commands can do what the user can",
     "read-only": "commands can read but change nothing; this session only looks",

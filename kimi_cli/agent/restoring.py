@@ -43,6 +43,8 @@ class Snapshots(Protocol):
 
     def restore(self, to: str, keep: Collection[Path] = ()) -> Restored: ...
 
+    def expire(self, days: float) -> int: ...
+
 
 @dataclass(frozen=True, slots=True)
 class FileChange:

@@ -169,6 +169,12 @@ class Session:
         StoreError."""
         return await self._work.run(self._compact(focus))
 
+    def expire_snapshots(self, days: float) -> None:
+        """Drop snapshots of more than ``days`` ago, if this session took any. Blocks; raises
+        SnapshotError, OSError."""
+        if self._snapshots and self._checkpoints and self._checkpoints.used:
+            self._snapshots().expire(days)
+
     async def rewinder(self) -> Rewinder:
         """What takes turns back and brings them back, between turns. It reads the stored session
         anew, so use it for one rewind. Raises StoreError."""

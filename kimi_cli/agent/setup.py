@@ -11,7 +11,7 @@ from typing import Literal
 from kimi_cli.agent.session import Session
 from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.provider import Provider
-from kimi_cli.protocol.sandbox import SandboxState
+from kimi_cli.protocol.sandbox import UNCONFINED, SandboxState
 from kimi_cli.protocol.stops import StopReason
 from kimi_cli.safety.policy import Policy
 from kimi_cli.settings import Settings, kimi_home
@@ -93,4 +93,4 @@ class Opened:
     kept: bool
     media: frozenset[str]
     events: Sequence[Event] = ()
-    sandbox: SandboxState = SandboxState("off", "none")
+    sandbox: SandboxState = UNCONFINED

@@ -9,10 +9,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from kimi_cli.cli.exit_codes import EXIT_CODES
 from kimi_cli.protocol.stops import StopReason
+
+if TYPE_CHECKING:
+    from kimi_cli.agent import Opened
 
 SIGNALLED = 128
 """Exit codes from here on are those of signals: whoever sent one does not wait."""
@@ -99,17 +102,16 @@ def start(options: Options) -> int:
     except (UsageError, InputError) as error:
         return _fail(options, str(error))
 
-    outputs_days = 0.0
+    run_by: list[Opened] = []
 
     async def session_and_run() -> int:
-        nonlocal outputs_days
         if options.fork:
             from kimi_cli.cli.resume import open_fork
 
             opened = await open_fork(setup)
         else:
             opened = await open_session(setup)
-        outputs_days = opened.settings.session.outputs_days
+        run_by.append(opened)
         for warning in opened.warnings:
             _tell(warning)
         if options.debug:
@@ -138,7 +140,7 @@ def start(options: Options) -> int:
     except SetupError as error:
         return _fail(options, str(error), error.reason)
     if code < SIGNALLED:
-        _expire(home, outputs_days)
+        _expire(home, run_by[0])
     return code
 
 
@@ -256,22 +258,28 @@ def _folder(path: Path) -> Path:
     return path.resolve()
 
 
-def _expire(home: Path, days: float) -> None:
-    """Remove the outputs of long ago. Everybody has their result by now, and nobody waits for
-    this: what it can't do in a moment, a later run does."""
+def _expire(home: Path, opened: Opened) -> None:
+    """Remove the outputs, snapshots and caches of long ago. Everybody has their result by now, and
+    nobody waits for this: what it can't do in a moment, a later run does."""
     import threading
     import time
 
     from kimi_cli.store.expire import expire_outputs
+    from kimi_cli.workspace.caches import prune_slots
+
+    days, undo = opened.settings.session.outputs_days, opened.settings.undo
 
     def work() -> None:
         with contextlib.suppress(Exception):
-            expire_outputs(home, days, time.time())
+            if days:
+                expire_outputs(home, days, time.time())
+                prune_slots(home, days, time.time())
+            if undo.days:
+                opened.session.expire_snapshots(undo.days)
 
-    if days:
-        thread = threading.Thread(target=work, daemon=True)
-        thread.start()
-        thread.join(EXPIRY_SECONDS)
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(EXPIRY_SECONDS)
 
 
 def _debug(home: Path, secrets: Sequence[str]) -> None:

@@ -25,12 +25,19 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 _TESTED = ((3, 50), (3, 54))
+_LOADING = threading.Lock()
 _VERSION = re.compile(r'__version__ = "(\d+)\.(\d+)')
 
 
 def load() -> type[AsyncOpenAI]:
     """Import the SDK and return its client class. Quick for the tested versions, and the plain
     import for others, for an SDK that is loaded already and when anything goes wrong."""
+    # Two sessions of one process begin at the same time: half a module is no client.
+    with _LOADING:
+        return _load()
+
+
+def _load() -> type[AsyncOpenAI]:
     if (loaded := sys.modules.get("openai._client")) is not None:
         # Asked of the package itself, the name would load all that the stand-ins kept out.
         return cast("type[AsyncOpenAI]", loaded.AsyncOpenAI)

@@ -140,7 +140,7 @@ class QuestionAsked(Event):
     choices: list[str]
     rule: str = ""
     grant: str = ""
-    marks: list[tuple[int, int]] = []
+    marks: list[tuple[int, int]] = Field(default_factory=list)
 
 
 class QuestionAnswered(Event):
@@ -168,7 +168,7 @@ class Confined(Event):
     mode: SandboxMode
     way: Way
     network: bool = False
-    lacks: list[str] = []
+    lacks: list[str] = Field(default_factory=list)
 
 
 class ModeChanged(Event):

@@ -72,3 +72,6 @@ class SandboxState:
     @property
     def degraded(self) -> bool:
         return self.mode != "off" and bool(self.lacks)
+
+
+UNCONFINED = SandboxState("off", "none", network=True)

@@ -27,10 +27,12 @@ class ToolSchema:
 @dataclass(frozen=True, slots=True)
 class Intent:
     """One thing a call wants to do, for the policy to judge: ``target`` is an absolute path for
-    read and write, the command line for execute."""
+    read and write, the command line for execute. ``real`` is where the path led when the call was
+    made, all symlinks followed: the place that is judged and worked on; empty: to be found out."""
 
     kind: IntentKind
     target: str
+    real: str = ""
 
 
 class Params(BaseModel):

@@ -44,7 +44,12 @@ WHOLE_LIMIT = 32 * 2**20
 
 class Files(Protocol):
     """The user's files. Paths given by the model are resolved against the root first; all calls
-    are synchronous and may block on a slow disk: tools run them in a thread."""
+    are synchronous and may block on a slow disk: tools run them in a thread.
+
+    Symlinks may be changed by others at any moment. ``real`` is where ``path`` led when it was
+    judged, as ``settle`` told: that place is worked on, or nothing, wherever the symlinks lead by
+    then. Without it they are followed as they are now.
+    """
 
     def resolve(self, path: str) -> Path:
         """Absolute, normalised path for what the model wrote (``~`` expanded, relative to the
@@ -55,16 +60,20 @@ class Files(Protocol):
         """The path as people and the model should see it: relative inside the root."""
         ...
 
-    def read(self, path: Path) -> bytes:
+    def settle(self, path: Path) -> Path:
+        """Where an absolute path leads now, all symlinks followed; it need not exist."""
+        ...
+
+    def read(self, path: Path, *, real: Path | None = None) -> bytes:
         """The bytes of a regular file of at most ``WHOLE_LIMIT`` bytes. Raises OSError; a larger
         file, a device, a socket or a FIFO is an OSError too, never a hang."""
         ...
 
-    def open(self, path: Path) -> BinaryIO:
+    def open(self, path: Path, *, real: Path | None = None) -> BinaryIO:
         """A regular file of any size, to read from; the caller closes it. Raises as ``read``."""
         ...
 
-    def listing(self, path: Path, limit: int) -> Sequence[str]:
+    def listing(self, path: Path, limit: int, *, real: Path | None = None) -> Sequence[str]:
         """At most ``limit`` names in a folder, sorted, those of folders with ``/`` at the end.
         Raises OSError."""
         ...
@@ -83,7 +92,9 @@ class Files(Protocol):
         """Raise StaleFile when the model saw another content than ``content`` last."""
         ...
 
-    def replace(self, path: Path, content: bytes, *, expected: bytes | None) -> FileTouch:
+    def replace(
+        self, path: Path, content: bytes, *, expected: bytes | None, real: Path | None = None
+    ) -> FileTouch:
         """Write the file atomically: mode, owner and symlink survive, missing folders are made.
 
         ``expected`` is the content the caller based the new one on (None: the file must not

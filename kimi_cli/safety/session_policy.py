@@ -108,14 +108,16 @@ class SessionPolicy:
     def _path(self, intent: Intent) -> Decision:
         kind: Literal["read", "write"] = "read" if intent.kind == "read" else "write"
         path = Path(intent.target)
-        objection = self._places.objection(kind, path)
+        # The place that will be opened, whatever a symlink leads to by now.
+        real = Path(intent.real) if intent.real else _resolved(path)
+        objection = self._places.objection(kind, path, real)
         if objection and objection.never:
             return Decision("deny", objection.reason)
         if kind == "write" and self._sandbox.mode == "read-only":
             return Decision("deny", "this session only reads: nothing may be changed")
         judged = judge_path(
             kind,
-            _resolved(path),
+            real,
             self._rules,
             project=self._project,
             home=self._home,
@@ -127,11 +129,11 @@ class SessionPolicy:
             return Decision("deny", f"{path} is denied by the rule {judged.rule}")
         if judged.verdict == "ask" and not self._yolo:
             return Decision("ask", f"{path} is to be asked for by the rule {judged.rule}")
-        return self._objected(kind, path, objection) if objection else ALLOW
+        return self._objected(kind, real, objection) if objection else ALLOW
 
-    def _objected(self, kind: str, path: Path, objection: Objection) -> Decision:
+    def _objected(self, kind: str, real: Path, objection: Objection) -> Decision:
         if not self._yolo:
-            return Decision("ask", objection.reason, rule=_path_rule(kind, path))
+            return Decision("ask", objection.reason, rule=_path_rule(kind, real))
         if self._confined and objection.outside:
             return Decision("deny", f"{objection.reason}, and --yolo leaves the sandbox as it is")
         return ALLOW
@@ -144,8 +146,8 @@ def _resolved(path: Path) -> Path:
         return path
 
 
-def _path_rule(kind: str, path: Path) -> str:
-    return f"{kind}({_GLOB.sub(lambda found: chr(92) + found[0], str(_resolved(path)))})"
+def _path_rule(kind: str, real: Path) -> str:
+    return f"{kind}({_GLOB.sub(lambda found: chr(92) + found[0], str(real))})"
 
 
 def _beyond_rule(doing: Sequence[PartVerdict], grant: Grant) -> str:

@@ -167,11 +167,12 @@ class SessionKeeping(Section):
 
 class Sandbox(Section):
     """What commands may do to the machine. ``network`` False leaves them a private loopback.
-    ``hide`` are more places that they see empty, ``show`` those of the built-in ones that they may
-    see; ``~`` is the home folder."""
+    ``write`` are more places that they may change, ``hide`` more that they see empty, ``show``
+    those of the built-in ones that they may see; ``~`` is the home folder."""
 
     mode: Literal["read-only", "workspace-write", "off"] = "workspace-write"
     network: bool = False
+    write: Names = ()
     hide: Names = ()
     show: Names = ()
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kimi_cli.protocol.workspace import StaleFile
+from kimi_cli.workspace import nofollow
 
 # The folder can't take a second file, or this name is a mount point (a file bound into a
 # container): the file itself may still be writable.
@@ -19,69 +20,100 @@ _NO_HARD_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.E
 
 def create(target: Path, content: bytes, mode: int = 0o666, flush: bool = True) -> None:
     """Write a new file, folders included; ``mode`` is narrowed by the umask. ``flush`` False
-    spares the wait for the disk where a power failure may cost the file.
+    spares the wait for the disk where a power failure may cost the file. ``target`` is a resolved
+    path: no symlink in it is followed.
 
     Raises StaleFile when the name is taken, OSError when it can't be written.
     """
-    os.makedirs(target.parent, exist_ok=True)
-    with _Temporary(target.parent, content, mode, flush) as temporary:
+    with (
+        nofollow.folder(target.parent, make=True) as folder,
+        _Temporary(folder, content, mode, flush) as temporary,
+    ):
         try:
             # Unlike a rename, a link never replaces a file that came into being meanwhile.
-            os.link(temporary.path, target)
+            temporary.link(target.name)
         except FileExistsError:
             raise StaleFile(f"{target} exists") from None
         except OSError as error:
             if error.errno not in _NO_HARD_LINKS:
                 raise
-            if os.path.lexists(target):
+            if _exists(folder, target.name):
                 raise StaleFile(f"{target} exists") from None
-            temporary.rename(target)
+            temporary.rename(target.name)
 
 
-def replace(target: Path, content: bytes, is_expected: Callable[[], bool]) -> str:
+def replace(target: Path, content: bytes, is_expected: Callable[[int], bool]) -> str:
     """Write new content over a regular file, keeping mode and owner; returns a note or "".
+    ``target`` is a resolved path: no symlink in it is followed.
 
-    ``is_expected`` is asked last thing before the old content goes; False raises StaleFile. Where
+    ``is_expected`` is given the file, open for reading, and asked last thing before the old content goes; False raises StaleFile. Where
     the folder takes no second file, or the owner could not be kept, the file is overwritten in
     place and put back when that fails. A further hard link keeps the old content: an edit touches
     the one name it was given, and package stores link the same file into many places.
     Raises PermissionError for a file without any write permission, also for root.
     """
-    status = target.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "not a regular file", str(target))
+    with nofollow.folder(target.parent) as folder:
+        return _replace(folder, target, content, is_expected)
+
+
+def _replace(folder: int, target: Path, content: bytes, is_expected: Callable[[int], bool]) -> str:
+    status = os.stat(target.name, dir_fd=folder, follow_symlinks=False)
+    nofollow.require_regular(status, target)
     mode = stat.S_IMODE(status.st_mode)
     if not mode & 0o222:
         raise PermissionError(errno.EACCES, f"read-only (mode {mode:04o})", str(target))
-    if not os.access(target, os.W_OK):
+    if not os.access(target.name, os.W_OK, dir_fd=folder):
         raise PermissionError(errno.EACCES, "not writable", str(target))
     try:
-        with _Temporary(target.parent, content, 0o600, flush=True) as temporary:
+        with _Temporary(folder, content, 0o600, flush=True) as temporary:
             temporary.adopt(status)
-            if not is_expected():
-                raise StaleFile(str(target))
-            temporary.rename(target)
+            _require(folder, target, is_expected)
+            temporary.rename(target.name)
     except OSError as error:
         if error.errno not in _FOLDER_REFUSES:
             raise
-        if not is_expected():
-            raise StaleFile(str(target)) from None
-        _overwrite(target, content)
+        _require(folder, target, is_expected)
+        _overwrite(folder, target, content)
         return "written in place: its folder does not allow an atomic replace"
     if status.st_nlink > 1:
         return f"hard links of the file elsewhere ({status.st_nlink - 1}) keep the old content"
     return ""
 
 
-class _Temporary:
-    """A finished, flushed file beside the target; gone at the end unless it was renamed."""
+def _require(folder: int, target: Path, is_expected: Callable[[int], bool]) -> None:
+    try:
+        descriptor = nofollow.open_file(folder, target.name, target)
+    except FileNotFoundError:
+        raise StaleFile(str(target)) from None
+    try:
+        if not is_expected(descriptor):
+            raise StaleFile(str(target))
+    finally:
+        os.close(descriptor)
 
-    def __init__(self, folder: Path, content: bytes, mode: int, flush: bool) -> None:
-        self.path = folder / f".kimi-{os.urandom(8).hex()}.tmp"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        descriptor = os.open(self.path, flags, mode)
+
+def _exists(folder: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+class _Temporary:
+    """A finished, flushed file in the target's folder; gone at the end unless it was renamed.
+
+    Its name may be taken from it by whoever can write there: mode and owner go by its descriptor,
+    and what stands under the name is moved, never followed.
+    """
+
+    def __init__(self, folder: int, content: bytes, mode: int, flush: bool) -> None:
+        self._folder = folder
+        self._name = f".kimi-{os.urandom(8).hex()}.tmp"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._descriptor = os.open(self._name, flags, mode, dir_fd=folder)
         try:
-            with os.fdopen(descriptor, "wb") as file:
+            with os.fdopen(self._descriptor, "wb", closefd=False) as file:
                 file.write(content)
                 file.flush()
                 if flush:
@@ -98,25 +130,37 @@ class _Temporary:
         self._remove()
 
     def adopt(self, status: os.stat_result) -> None:
-        own = self.path.stat()
+        own = os.fstat(self._descriptor)
         if (own.st_uid, own.st_gid) != (status.st_uid, status.st_gid):
             try:
-                os.chown(self.path, status.st_uid, status.st_gid)
+                os.fchown(self._descriptor, status.st_uid, status.st_gid)
             except PermissionError:
                 if own.st_uid != status.st_uid:
                     raise
-        os.chmod(self.path, stat.S_IMODE(status.st_mode))
+        os.fchmod(self._descriptor, stat.S_IMODE(status.st_mode))
 
-    def rename(self, target: Path) -> None:
-        os.replace(self.path, target)
+    def link(self, name: str) -> None:
+        os.link(
+            self._name,
+            name,
+            src_dir_fd=self._folder,
+            dst_dir_fd=self._folder,
+            follow_symlinks=False,
+        )
+
+    def rename(self, name: str) -> None:
+        os.replace(self._name, name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
 
     def _remove(self) -> None:
+        os.close(self._descriptor)
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.path)
+            os.unlink(self._name, dir_fd=self._folder)
 
 
-def _overwrite(target: Path, content: bytes) -> None:
-    with open(target, "r+b", buffering=0) as file:
+def _overwrite(folder: int, target: Path, content: bytes) -> None:
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with os.fdopen(os.open(target.name, flags, dir_fd=folder), "r+b", buffering=0) as file:
+        nofollow.require_regular(os.fstat(file.fileno()), target)
         former = file.read()
         try:
             _fill(file.fileno(), content)

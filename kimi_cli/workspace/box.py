@@ -85,6 +85,11 @@ class Confinement(Protocol):
         """What commands see empty."""
         ...
 
+    def guarded(self) -> Sequence[Path]:
+        """What stays as it is although it lies in a folder they may change, whether it exists or
+        not; resolved."""
+        ...
+
     def close(self) -> None:
         """Give back what the boxes took on this machine."""
         ...

@@ -13,11 +13,11 @@ from pathlib import Path
 from kimi_cli.protocol.sandbox import Denial, Grant, SandboxMode, SandboxState
 from kimi_cli.protocol.workspace import Task
 from kimi_cli.workspace.box import Box, Probe
-from kimi_cli.workspace.caches import Layers, Slot, make_layers, take_slot
 from kimi_cli.workspace.guard import Guard, Watch
 from kimi_cli.workspace.hiding import STARTUP_FILES, expand, secret_places
 from kimi_cli.workspace.offline import offline_environment
 from kimi_cli.workspace.repositories import Repositories
+from kimi_cli.workspace.session_caches import SessionCaches
 
 # Where the workspace is the whole machine, these stay as they are.
 _SYSTEM = (
@@ -33,6 +33,7 @@ class Confinement:
     the user's home folder, ``env`` what commands inherit, ``outputs`` the session's folder for long
     outputs. ``hide`` and ``show`` are places beside the built-in ones and exceptions from these,
     ``write`` more places that commands may change; absolute, or with ``~`` for the home folder.
+    ``caches`` is where the private cache layers are kept, KIMI_HOME if not given.
     Costs nothing until the first box is made. ``close`` gives back what it took.
     """
 
@@ -50,6 +51,7 @@ class Confinement:
         hide: Sequence[str] = (),
         show: Sequence[str] = (),
         write: Sequence[str] = (),
+        caches: Path | None = None,
     ) -> None:
         self._mode = mode
         self._probe = probe
@@ -64,8 +66,14 @@ class Confinement:
         self._repositories = Repositories(self._folders, self._user_home)
         self._guard = Guard(outputs / "set-aside", self._folders)
         self._secrets: tuple[object, list[Path]] | None = None
-        self._slot: Slot | None = None
-        self._layers: Layers | None = None
+        self._caches = SessionCaches(
+            caches or self._home,
+            self._folders[0] if self._folders else self._home,
+            user_home=self._user_home,
+            env=env,
+            overlays=probe.overlays and probe.way == "namespaces",
+            own=[*self._folders, *self._more, *self._shared_temp()],
+        )
         self._private_temp: Path | None = None
         self._recent: deque[tuple[Box, Path, list[Path]]] = deque(maxlen=256)
 
@@ -85,12 +93,12 @@ class Confinement:
         shown = [path for path in map(_resolved, grant.read) if self._grantable(path)]
         temp = self._temp_folders()
         write = [*temp, *granted]
-        layers = Layers()
+        overlays: Sequence[tuple[Path, Path, Path]] = ()
         if self._mode == "workspace-write" or granted:
             self._repositories.look(cwd, granted)
         if self._mode == "workspace-write":
-            layers = self._cache_layers()
-            write = [*self._writable(), *write, *layers.write]
+            overlays = self._caches.free().overlays
+            write = [*self._writable(), *write, *self._caches.common().write]
         guarded = self._guarded(granted)
         lifted = [path for path in guarded if _lifts(granted, path)]
         hidden = [
@@ -104,6 +112,7 @@ class Confinement:
         # What is hidden is read-only too; named as both it would be seen.
         read_only = [path for path in guarded if path not in lifted and path not in hidden]
         read_only += [Path(path) for path in _SYSTEM if Path("/") in write]
+        read_only += [p for p in (self._session(),) if any(_below(p, folder) for folder in write)]
         box = Box(
             self._probe.way,
             self._mode,
@@ -113,13 +122,13 @@ class Confinement:
             write=_raw(p for p in write if p.exists() != (p in lifted)),
             pinned=_raw(
                 path
-                for path in self._repositories.pinned()
+                for path in (*self._repositories.pinned(), *self._ways(hidden, write))
                 if path not in granted and any(_below(path, folder) for folder in write)
             ),
             read_only=_raw(_real(p) for p in read_only if p.exists()),
             hidden=_raw(hidden),
             shown=_raw(p for p in map(_real, shown) if any(_below(p, h) for h in hidden)),
-            overlays=tuple((_raw1(a), _raw1(b), _raw1(c)) for a, b, c in layers.overlays),
+            overlays=tuple((_raw1(a), _raw1(b), _raw1(c)) for a, b, c in overlays),
             temp=_raw(p for p in temp if p not in self._folders),
             session=_raw1(self._outputs),
         )
@@ -132,6 +141,11 @@ class Confinement:
     def hidden(self) -> Sequence[Path]:
         return self._hidden()
 
+    def guarded(self) -> Sequence[Path]:
+        if self._mode == "workspace-write" and self._folders:
+            self._repositories.look(self._folders[0], [])
+        return [*map(_real, self._guarded([])), self._session()]
+
     def environment(self, grant: Grant) -> Mapping[str, str]:
         if self._mode == "off" or grant.unconfined:
             return {}
@@ -142,7 +156,7 @@ class Confinement:
             found |= {"TMPDIR": str(temp), "XDG_CACHE_HOME": str(temp / "cache")}
             found |= {"npm_config_cache": str(temp / "npm"), "GOCACHE": str(temp / "go-build")}
         else:
-            layers = self._cache_layers()
+            layers = self._caches.common()
             found |= dict(layers.variables)
             found |= dict(layers.online) if network else {}
         if self._probe.way == "landlock":
@@ -164,8 +178,10 @@ class Confinement:
                 watched.append(path)
         watch = Watch(watched, self._repositories.pointers(), self._repositories.known())
         self._guard.before(task_number, watch)
+        self._caches.begin(task_number, box)
 
     def after(self, task_number: int) -> Sequence[str]:
+        self._caches.end(task_number)
         made = self._repositories.made() if self._mode == "workspace-write" else []
         return self._guard.after(task_number, made)
 
@@ -190,17 +206,15 @@ class Confinement:
 
     def close(self) -> None:
         """Free the private caches for another session, remove the private temp folder."""
-        if self._slot is not None:
-            self._slot.close()
-            self._slot = None
-            self._layers = None
+        self._caches.close()
         if self._private_temp is not None:
             shutil.rmtree(self._private_temp, ignore_errors=True)
             self._private_temp = None
 
     def _temp_folders(self) -> list[Path]:
-        if self._mode == "read-only":
-            return [self._own_temp()]
+        return [self._own_temp()] if self._mode == "read-only" else self._shared_temp()
+
+    def _shared_temp(self) -> list[Path]:
         named = [Path("/tmp"), Path("/var/tmp")]
         own = self._env.get("TMPDIR", "")
         if os.path.isabs(own) and not _below(self._user_home, _real(Path(own))):
@@ -211,23 +225,6 @@ class Confinement:
         if self._private_temp is None:
             self._private_temp = _real(Path(tempfile.mkdtemp(prefix="kimi-")))
         return self._private_temp
-
-    def _cache_layers(self) -> Layers:
-        if self._layers is None:
-            project = self._folders[0] if self._folders else self._home
-            try:
-                self._slot = take_slot(self._home, project)
-                self._layers = make_layers(
-                    self._slot.folder,
-                    user_home=self._user_home,
-                    env=self._env,
-                    overlays=self._probe.overlays and self._probe.way == "namespaces",
-                    own=[*self._folders, *self._more, *self._temp_folders()],
-                )
-            except OSError:
-                # Without a place for them the caches are read-only.
-                self._layers = Layers()
-        return self._layers
 
     def _writable(self) -> list[Path]:
         return [*self._folders, *self._more, *self._repositories.outside()]
@@ -245,6 +242,22 @@ class Confinement:
             for path in dict.fromkeys(found)
             if path != self._home and any(_below(path, folder) for folder in writable)
         ]
+
+    def _session(self) -> Path:
+        """The session's folder, which lies in the shared temp folder when it is not kept: what
+        kimi itself writes there, and runs, must be nobody else's to change."""
+        folder = _real(self._outputs.parent)
+        around = any(_below(p, folder) for p in (*self._folders, self._user_home, self._home))
+        return _real(self._outputs) if around else folder
+
+    def _ways(self, hidden: Sequence[Path], write: Sequence[Path]) -> Iterator[Path]:
+        """Folders on the way to what is hidden or guarded: under another name it would be neither
+        for the next command."""
+        tops = (layout.top for layout in self._repositories.layouts())
+        for path in (*(p.parent for p in (*hidden, self._session())), *tops):
+            while path not in write and any(_below(path, folder) for folder in write):
+                yield path
+                path = path.parent
 
     def _hidden(self) -> list[Path]:
         # A new place makes its folder newer; a token written into a known file does not.

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from kimi_cli.protocol.workspace import WHOLE_LIMIT, FileTouch, StaleFile
-from kimi_cli.workspace import atomic, diffs
+from kimi_cli.workspace import atomic, diffs, nofollow
 from kimi_cli.workspace.ledger import Ledger, digest_of, stamp_of
 
 
@@ -34,35 +33,33 @@ class WorkspaceFiles:
         shown = path.relative_to(self._root) if path.is_relative_to(self._root) else path
         return os.fsencode(shown).decode("utf-8", errors="replace")
 
-    def open(self, path: Path) -> BinaryIO:
-        _require_regular(os.stat(path), path)
-        # Non-blocking for what hides behind a regular mode, such as /proc/kmsg.
-        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-        descriptor = os.open(path, flags)
-        try:
-            _require_regular(os.fstat(descriptor), path)
-            return os.fdopen(descriptor, "rb")
-        except BaseException:
-            os.close(descriptor)
-            raise
+    def settle(self, path: Path) -> Path:
+        return Path(os.path.realpath(path))
 
-    def read(self, path: Path) -> bytes:
-        with self.open(path) as file:
-            # One byte more than allowed shows a file that is larger than it said.
-            content = file.read(WHOLE_LIMIT + 1) or b""
-        if len(content) > WHOLE_LIMIT:
-            raise OSError(errno.EFBIG, f"larger than {WHOLE_LIMIT >> 20} MiB", str(path))
-        return content
+    def open(self, path: Path, *, real: Path | None = None) -> BinaryIO:
+        real = real or self.settle(path)
+        if real == real.parent:
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        with nofollow.folder(real.parent) as folder:
+            return os.fdopen(nofollow.open_file(folder, real.name, path), "rb")
 
-    def listing(self, path: Path, limit: int) -> Sequence[str]:
+    def read(self, path: Path, *, real: Path | None = None) -> bytes:
+        with self.open(path, real=real) as file:
+            return _whole(file, path)
+
+    def listing(self, path: Path, limit: int, *, real: Path | None = None) -> Sequence[str]:
         names: list[str] = []
-        with os.scandir(path) as entries:
-            for entry in entries:
-                name = os.fsencode(entry.name).decode("utf-8", errors="replace")
-                names.append(f"{name}/" if entry.is_dir() else name)
-                # Bounds the work in a folder of millions; the names are then any of them.
-                if len(names) >= 20_000:
-                    break
+        descriptor = nofollow.listed(real or self.settle(path))
+        try:
+            with os.scandir(descriptor) as entries:
+                for entry in entries:
+                    name = os.fsencode(entry.name).decode("utf-8", errors="replace")
+                    names.append(f"{name}/" if entry.is_dir() else name)
+                    # Bounds the work in a folder of millions; the names are then any of them.
+                    if len(names) >= 20_000:
+                        break
+        finally:
+            os.close(descriptor)
         return sorted(names)[:limit]
 
     def saw(self, path: Path, content: bytes | None) -> str:
@@ -76,14 +73,16 @@ class WorkspaceFiles:
     def check_fresh(self, path: Path, content: bytes) -> None:
         self._ledger.check(path, digest_of(content))
 
-    def replace(self, path: Path, content: bytes, *, expected: bytes | None) -> FileTouch:
-        target = Path(os.path.realpath(path))
+    def replace(
+        self, path: Path, content: bytes, *, expected: bytes | None, real: Path | None = None
+    ) -> FileTouch:
+        target = real or self.settle(path)
         preimage, note = None, ""
         if expected is None:
             atomic.create(target, content)
         else:
             preimage = self._keep(expected)
-            note = atomic.replace(target, content, lambda: self._holds(target, expected))
+            note = atomic.replace(target, content, lambda fd: _holds(fd, target, expected))
         digest = digest_of(content)
         self._ledger.note(target, digest)
         diff = diffs.compare(expected, content, self.show(path))
@@ -102,34 +101,26 @@ class WorkspaceFiles:
         """Take up what an earlier run of the session saw: its touches, oldest first."""
         self._ledger.restore(touches)
 
-    def _holds(self, target: Path, expected: bytes) -> bool:
-        try:
-            return self.read(target) == expected
-        except FileNotFoundError:
-            return False
-
     def _keep(self, content: bytes) -> str | None:
         if self._blobs is None:
             return None
         name = digest_of(content)
-        kept = self._blobs / name
+        kept = Path(os.path.realpath(self._blobs), name)
         if not kept.exists():
-            self._blobs.mkdir(mode=0o700, parents=True, exist_ok=True)
+            kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with contextlib.suppress(StaleFile):
                 atomic.create(kept, content, mode=0o600, flush=False)
         return f"{self._blobs.name}/{name}"
 
 
-def _require_regular(status: os.stat_result, path: Path) -> None:
-    if stat.S_ISDIR(status.st_mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, f"{_kind(status.st_mode)}, not a regular file", str(path))
+def _whole(file: BinaryIO, path: Path) -> bytes:
+    # One byte more than allowed shows a file that is larger than it said.
+    content = file.read(WHOLE_LIMIT + 1) or b""
+    if len(content) > WHOLE_LIMIT:
+        raise OSError(errno.EFBIG, f"larger than {WHOLE_LIMIT >> 20} MiB", str(path))
+    return content
 
 
-def _kind(mode: int) -> str:
-    if stat.S_ISFIFO(mode):
-        return "a FIFO"
-    if stat.S_ISSOCK(mode):
-        return "a socket"
-    return "a device"
+def _holds(descriptor: int, path: Path, expected: bytes) -> bool:
+    with os.fdopen(descriptor, "rb", closefd=False) as file:
+        return _whole(file, path) == expected

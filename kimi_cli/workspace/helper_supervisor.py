@@ -139,7 +139,7 @@ class Supervisor:
             self._began = time.monotonic()
             os.write(self._brief, pack(*order))
             os.close(self._brief)
-            flags = os.O_RDONLY | os.O_CREAT
+            flags = os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW
             self._outputs = [os.open(path, flags, 0o600) for path in (output, errors) if path]
         except OSError as error:
             self._fail(error)
@@ -273,7 +273,7 @@ def become_command(brief: int, refusal: int, parent: int, tree: Tree, confine: C
                 return
             orders = frames.feed(data)
         _, _, argv, cwd, env, output, errors, _, box = orders[0]
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
         os.dup2(os.open(output, flags, 0o600), 1)
         os.dup2(os.open(errors, flags, 0o600) if errors else 1, 2)
         os.chdir(cwd)

@@ -88,14 +88,15 @@ def merge(found: Sequence[Found], skipped: Sequence[Skipped], limit: int) -> tup
     or left out with a line that says so. No text where there is room for no file."""
     blocks: list[str] = []
     whole: list[bool] = []
-    shown = False
+    shown = crowded = False
     left = limit
     for place in range(len(found) - 1, -1, -1):
         one = found[place]
         # Those before this one want at least to be named.
         reserve = sum(_size(_left_out(other)) for other in found[:place])
-        block = _fitted(one, left, reserve)
+        block = None if crowded else _fitted(one, left, reserve)
         shown |= block is not None
+        crowded |= block is None
         whole.append(block == _block(one))
         blocks.append(block or _if_fits(_left_out(one), left))
         left -= _size(blocks[-1])

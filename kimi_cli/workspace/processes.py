@@ -7,12 +7,13 @@ import errno
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kimi_cli.protocol.sandbox import NOTHING, Denial, Grant, SandboxState
+from kimi_cli.protocol.sandbox import NOTHING, UNCONFINED, Denial, Grant, SandboxState
 from kimi_cli.protocol.workspace import ProcessResult, Task
-from kimi_cli.workspace.box import Confinement, Probe
+from kimi_cli.workspace.box import Box, Confinement, Probe
 from kimi_cli.workspace.helper_wire import Frames, pack
 from kimi_cli.workspace.launch import Helper, has_subreaper, launch_helper
 from kimi_cli.workspace.tasks import Command, command_environment, encode
@@ -82,7 +83,8 @@ class ProcessRunner:
         argv = [self._shell, "-c", command]
         if len(script) > _LONGEST_ARGUMENT:
             file = path.with_suffix(".sh")
-            file.write_bytes(script)
+            with file.open("xb") as stream:
+                stream.write(script)
             argv = [self._shell, str(file)]
         task = Command(number, command, path, background, self._order_stop)
         variables = dict(env or {})
@@ -112,7 +114,7 @@ class ProcessRunner:
     @property
     def sandbox(self) -> SandboxState:
         if self._confinement is None:
-            return SandboxState("off", "none")
+            return UNCONFINED
         return self._confinement.state
 
     def denial(self, task: Task, output: str) -> Denial | None:
@@ -138,11 +140,13 @@ class ProcessRunner:
         self, argv: Sequence[str], *, cwd: Path, timeout: float, limit: int
     ) -> tuple[int, bytes, bytes]:
         """As the protocol says; a program that was stopped or killed has the negative number of
-        its signal as its status, as in ``subprocess``."""
+        its signal as its status, as in ``subprocess``. It sees what commands see, and writes
+        nothing: its folder may be another by now, or the program itself."""
         number, path = self._new_output()
         errors = path.with_suffix(".err")
         task = Command(number, argv[0], path, False, self._order_stop)
         try:
+            task.box, task.box_opened = self._reading_box(cwd), True
             await self._start(task, argv, cwd, {}, errors, limit)
             result = await task.wait(timeout)
             if result is None:
@@ -154,6 +158,15 @@ class ProcessRunner:
                 await task.stop(0.0)
             path.unlink(missing_ok=True)
             errors.unlink(missing_ok=True)
+
+    def _reading_box(self, cwd: Path) -> Box | None:
+        """What is hidden is seen only by what works in it: that was allowed by name."""
+        if self._confinement is None:
+            return None
+        named = any(cwd.is_relative_to(hidden) for hidden in self._confinement.hidden())
+        grant = Grant(read=(str(cwd),)) if named else NOTHING
+        box = self._confinement.box(cwd, grant)
+        return box and replace(box, network=False, write=(), pinned=(), read_only=(), overlays=())
 
     def task(self, task_id: str) -> Command | None:
         """A background task, or a command that still runs."""

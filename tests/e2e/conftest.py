@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,15 @@ def kimi(project: Path, tmp_path: Path) -> Iterator[Kimi]:
     program = Kimi(project, tmp_path / "kimi-home", user_home)
     yield program
     assert not program.left_behind()
+
+
+@pytest.fixture
+def outside() -> Iterator[Path]:
+    """A folder of the user's that is no temporary folder."""
+    folder = Path(tempfile.mkdtemp(dir=Path.home(), prefix="kimi-test-"))
+    (folder / "file").write_text("mine\n")
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

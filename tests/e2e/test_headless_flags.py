@@ -147,18 +147,19 @@ def test_cwd_is_where_it_works(kimi: Kimi, serve: Serve, tmp_path: Path) -> None
     assert str(place) in last_text(server.requests[0].messages, "system")
 
 
-def test_add_dir_widens_the_workspace(kimi: Kimi, serve: Serve, tmp_path: Path) -> None:
-    for name in ("more", "other"):
-        (tmp_path / name).mkdir()
-    inside, outside = tmp_path / "more" / "a.txt", tmp_path / "other" / "a.txt"
-    outside.write_text("private")
+def test_add_dir_widens_the_workspace(kimi: Kimi, serve: Serve, outside: Path) -> None:
+    for name in ("more", "other", "home"):
+        (outside / name).mkdir()
+    kimi.cwd = outside / "home"
+    inside, other = outside / "more" / "a.txt", outside / "other" / "a.txt"
+    other.write_text("private")
     server = serve(
         [
             tool_calls(
                 [
                     ("write", {"path": str(inside), "content": "a"}),
-                    ("write", {"path": str(outside), "content": "a"}),
-                    ("read", {"path": str(outside)}),
+                    ("write", {"path": str(other), "content": "a"}),
+                    ("shell", {"command": f"echo a > {inside}.too; echo a > {other}"}),
                     ("read", {"path": str(inside)}),
                 ]
             ),
@@ -170,39 +171,40 @@ def test_add_dir_widens_the_workspace(kimi: Kimi, serve: Serve, tmp_path: Path) 
     )  # fmt: skip
     result = result_of(run)
     assert inside.read_text() == "a"
-    assert outside.read_text() == "private"
-    assert [denial["tool"] for denial in result["denials"]] == ["write", "read"]
+    assert Path(f"{inside}.too").read_text() == "a\n"
+    assert other.read_text() == "private"
+    assert [denial["tool"] for denial in result["denials"]] == ["write", "shell"]
     assert [change["path"] for change in result["changed_files"]] == [str(inside)]
-    assert "private" not in server.requests[1].raw.decode()
 
 
-def test_shell_is_denied_without_yolo(kimi: Kimi, serve: Serve) -> None:
+def test_shell_is_denied_without_a_sandbox_and_yolo(kimi: Kimi, serve: Serve) -> None:
     server = serve([SHELL, text("I could not run it.")])
-    run = kimi("-p", "x", "--output-format", "json", server=server)
+    run = kimi("-p", "x", "--sandbox", "off", "--output-format", "json", server=server)
     assert run.code == 0
     told = last_text(server.requests[1].messages, "tool")
-    assert "Denied" in told and "shell commands need approval" in told
+    assert "Denied" in told and "needs approval" in told
     assert [denial["reason"] for denial in result_of(run)["denials"]] == [told]
     assert not (kimi.cwd / "made-by-shell").exists()
 
 
 @pytest.mark.parametrize("path", [".git/config", ".kimi/config.toml", "link/x"])
 def test_protected_places_and_ways_out_are_denied(
-    path: str, kimi: Kimi, serve: Serve, tmp_path: Path
+    path: str, kimi: Kimi, serve: Serve, outside: Path
 ) -> None:
-    (kimi.cwd / "link").symlink_to(tmp_path)
+    (kimi.cwd / "link").symlink_to(outside)
     server = serve([tool_calls([("write", {"path": path, "content": "x"})]), text("no")])
     result = result_of(kimi("-p", "x", "--output-format", "json", server=server))
     assert len(result["denials"]) == 1 and not result["changed_files"]
 
 
-def test_yolo_allows_everything(kimi: Kimi, serve: Serve, tmp_path: Path) -> None:
-    outside = tmp_path / "outside.txt"
-    write = tool_calls([("write", {"path": str(outside), "content": "x"})])
+def test_yolo_without_a_sandbox_allows_everything(kimi: Kimi, serve: Serve, outside: Path) -> None:
+    new = outside / "new.txt"
+    write = tool_calls([("write", {"path": str(new), "content": "x"})])
     server = serve([SHELL, write, text("ok")])
-    result = result_of(kimi("-p", "x", "--yolo", "--output-format", "json", server=server))
+    args = ("--yolo", "--sandbox", "off", "--output-format", "json")
+    result = result_of(kimi("-p", "x", *args, server=server))
     assert (kimi.cwd / "made-by-shell").read_text() == "hi\n"
-    assert outside.read_text() == "x"
+    assert new.read_text() == "x"
     assert result["denials"] == []
 
 
@@ -218,7 +220,8 @@ def test_own_keys_never_reach_a_command(kimi: Kimi, serve: Serve) -> None:
 def test_on_ask_fail_ends_with_20(kimi: Kimi, serve: Serve) -> None:
     server = serve([SHELL])
     run = kimi(
-        "-p", "x", "--on-ask", "fail", "--output-format", "stream-json", server=server
+        *("-p", "x", "--on-ask", "fail", "--sandbox", "off", "--output-format", "stream-json"),
+        server=server,
     )  # fmt: skip
     events, result = stream_of(run)
     assert (run.code, result["stop_reason"]) == (20, "question")

@@ -21,7 +21,7 @@ Serve = Callable[..., ScriptedServer]
 READ = tool_calls([("read", {"path": "calc.py"})], thinking="hm", text="I look.")
 WRITE = tool_calls([("write", {"path": "new.py", "content": "x = 1\n"})])
 EDIT = tool_calls([("edit", {"path": "calc.py", "edits": [{"old": "a - b", "new": "a + b"}]})])
-SHELL = tool_calls([("shell", {"command": "echo hi"})])
+SHELL = tool_calls([("shell", {"command": "echo hi > there"})])
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ ENDS = {
     "denied": End(0, "done", [SHELL, text("Could not.")], answer="Could not.", steps=2),
     "step limit": End(10, "step_limit", [READ], ["--max-steps", "1"]),
     "authentication": End(30, "authentication", [], key="sk-wrong-key"),
-    "question": End(20, "question", [SHELL], ["--on-ask", "fail"]),
+    "question": End(20, "question", [SHELL], ["--on-ask", "fail", "--sandbox", "off"]),
     "interrupted": End(
         130, "interrupted", [text("Half of an answer", stall_after=2)], interrupt=True
     ),
@@ -107,14 +107,15 @@ def test_result_of_a_working_run(kimi: Kimi, serve: Serve) -> None:
             text("Fixed."),
         ]
     )
-    result = result_of(kimi("-p", "fix", "--output-format", "json", server=server))
+    args = ("--sandbox", "off", "--output-format", "json")
+    result = result_of(kimi("-p", "fix", *args, server=server))
     assert result["changed_files"] == [
         {"path": str(kimi.cwd / "calc.py"), "action": "modified"},
         {"path": str(kimi.cwd / "new.py"), "action": "created"},
     ]
     (denial,) = result["denials"]
     assert denial.keys() == {"tool", "summary", "reason"}
-    assert (denial["tool"], denial["summary"]) == ("shell", "echo hi")
+    assert (denial["tool"], denial["summary"]) == ("shell", "echo hi > there")
     usage = result["usage"]
     assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"]
     assert 0 < usage["cached_tokens"] < usage["input_tokens"]

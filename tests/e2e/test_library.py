@@ -16,6 +16,7 @@ import pytest
 from kimi_cli.agent import Opened, Setup, SetupError, StopReason, open_session
 from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.events import (
+    Confined,
     SessionStarted,
     ToolResult,
     TurnEnded,
@@ -45,7 +46,7 @@ def test_a_turn_in_a_few_lines(kimi: Kimi, serve: Serve) -> None:
 
     opened, ended = asyncio.run(drive())
     assert (ended.reason, ended.answer, ended.steps) == (StopReason.DONE, "It subtracts.", 2)
-    assert [type(e) for e in opened.events] == [SessionStarted]
+    assert [type(e) for e in opened.events] == [SessionStarted, Confined]
     assert [e.name for e in heard if isinstance(e, ToolResult)] == ["read"]
     assert kimi.sessions()[-1].name == opened.session.id
 
@@ -80,7 +81,8 @@ def test_two_sessions_in_one_process(kimi: Kimi, serve: Serve, tmp_path: Path) -
         return list(await asyncio.gather(one(kimi.cwd, "first"), one(other, "second")))
 
     before = os.getcwd(), dict(os.environ)
-    assert [e.reason for e in asyncio.run(drive())] == [StopReason.DONE, StopReason.DONE]
+    ends = asyncio.run(drive())
+    assert [e.reason for e in ends] == [StopReason.DONE, StopReason.DONE]
     assert (os.getcwd(), dict(os.environ)) == before
     assert [(p / "mine.txt").read_text() for p in (kimi.cwd, other)] == ["first", "second"]
     assert [Path((p / "where").read_text().strip()) for p in (kimi.cwd, other)] == [kimi.cwd, other]

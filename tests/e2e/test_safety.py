@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
 import socket
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,15 +18,6 @@ from tests.support.replies import Reply, text, tool_calls
 from tests.support.server import ScriptedServer
 
 Serve = Callable[..., ScriptedServer]
-
-
-@pytest.fixture
-def outside() -> Iterator[Path]:
-    """A folder of the user's that is no temporary folder."""
-    folder = Path(tempfile.mkdtemp(dir=Path.home(), prefix="kimi-test-"))
-    (folder / "file").write_text("mine\n")
-    yield folder
-    shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ def test_a_session_is_a_folder(kimi: Kimi, serve: Serve) -> None:
     events = kimi.stored()
     check_events(events)
     assert [e["type"] for e in events if not e["type"].startswith(("tool", "checkpoint"))] == [
-        "session_started", "turn_started", "user_message",
+        "session_started", "confined", "turn_started", "user_message",
         "assistant_message", "assistant_message", "assistant_message", "turn_ended",
     ]  # fmt: skip
     assert events[0]["tools"] == [

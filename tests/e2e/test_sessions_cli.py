@@ -110,6 +110,7 @@ def test_show_has_every_turn(kimi: Kimi, serve: Serve) -> None:
     shown = kimi("sessions", "show", "--json").json()
     assert shown == kimi("sessions", "show", session[:-1], "--json").json()
     assert [turn.pop("text") for turn in shown["turns"]] == ["fix the sum", "and now?"]
+    assert not any(turn.pop("taken_back") for turn in shown["turns"])
     assert shown["turns"] == first["turns"] + then["turns"]
     assert shown["changed_files"] == first["changed_files"]
     assert shown["usage"] == then["session_usage"]

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kimi_cli.protocol.sandbox import NOTHING, Denial, Grant, SandboxState
 from kimi_cli.protocol.workspace import Task
 from kimi_cli.workspace.files import WorkspaceFiles
 
@@ -48,8 +49,16 @@ class PlainProcesses:
         cwd: Path,
         env: Mapping[str, str] | None = None,
         background: bool = False,
+        grant: Grant = NOTHING,
     ) -> Task:
         raise OSError("no shell commands in this workspace")
+
+    @property
+    def sandbox(self) -> SandboxState:
+        return SandboxState("off", "none")
+
+    def denial(self, task: Task, output: str) -> Denial | None:
+        return None
 
     def task(self, task_id: str) -> Task | None:
         return None
@@ -82,6 +91,7 @@ class PlainContext:
     media_kinds: frozenset[str] = frozenset()
     call_id: str = "functions.test:0"
     shown: list[str] = field(default_factory=list)
+    grant: Grant = NOTHING
 
     def progress(self, text: str) -> None:
         self.shown.append(text)

@@ -174,6 +174,24 @@ def test_trouble_ends_in_the_plain_import(trouble: str) -> None:
     )
 
 
+def test_threads_that_load_it_at_once_all_get_it() -> None:
+    python(
+        """
+        import sys, threading
+        from kimi_cli.model import sdk
+        sys.setswitchinterval(1e-5)
+        together, seen = threading.Barrier(8), []
+        def load():
+            together.wait()
+            seen.append(sdk.load())
+        threads = [threading.Thread(target=load) for _ in range(8)]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+        assert len(seen) == 8 and len(set(seen)) == 1
+        """
+    )
+
+
 def test_threads_that_need_the_rest_at_once_get_all_of_it() -> None:
     python(
         """

@@ -13,8 +13,11 @@ import pytest
 
 from kimi_cli.agent.replay.consent import ALLOWED, OUTSIDE, AskEach
 from kimi_cli.agent.replay.scratch import Scratch, ScratchError, remove, scratch_copy
+from kimi_cli.protocol.sandbox import SandboxState
 from kimi_cli.protocol.tools import Intent
-from kimi_cli.safety.policy import AllowAll, WorkspaceOnly
+from kimi_cli.safety.places import Places
+from kimi_cli.safety.rules import RuleSet
+from kimi_cli.safety.session_policy import SessionPolicy
 from tests.e2e.conftest import git
 from tests.e2e.test_replay_check import digest
 
@@ -234,13 +237,27 @@ def test_a_repository_made_of_links_is_refused(project: Path, tmp_path: Path) ->
     assert digest(other) == before
 
 
+def unasked(root: Path, *, yolo: bool = False) -> SessionPolicy:
+    """A policy where there is no sandbox."""
+    return SessionPolicy(
+        Places([root], protected=[".git"]),
+        [root],
+        RuleSet(),
+        project=root,
+        home=None,
+        sandbox=SandboxState("off", "none"),
+        keep=lambda rule: None,
+        yolo=yolo,
+    )
+
+
 def test_consent_says_what_the_policy_thinks_and_where_it_ends(
     project: Path, tmp_path: Path, temporary: Path
 ) -> None:
     scratch = Scratch(temporary / "kimi-replay-x", temporary / "kimi-replay-x" / "copy", project)
     scratch.root.mkdir(parents=True)
     (scratch.root / "way-out").symlink_to(tmp_path)
-    free = AskEach(AllowAll(), scratch)
+    free = AskEach(unasked(scratch.root, yolo=True), scratch)
 
     def reason(policy: AskEach, kind: str, path: Path) -> str:
         decision = policy.decide("x", [Intent(kind, str(path))])  # type: ignore[arg-type]
@@ -253,7 +270,10 @@ def test_consent_says_what_the_policy_thinks_and_where_it_ends(
         assert reason(free, "write", outside) == f"{OUTSIDE}{outside}"
         assert reason(free, "read", outside) == ALLOWED
     inner = Scratch(tmp_path / "f", tmp_path / "f" / "copy", project)
-    assert reason(AskEach(AllowAll(), inner), "write", project / "a").startswith(OUTSIDE)
-    strict = AskEach(WorkspaceOnly([scratch.root], protected=[".git"]), scratch)
-    assert reason(strict, "execute", Path("ls")) == "shell commands need approval"
+    assert reason(
+        AskEach(unasked(inner.root, yolo=True), inner), "write", project / "a"
+    ).startswith(OUTSIDE)
+    strict = AskEach(unasked(scratch.root), scratch)
+    assert reason(strict, "execute", Path("make")).startswith("`make` needs approval")
+    assert reason(strict, "execute", Path("ls")) == ALLOWED
     assert reason(strict, "read", scratch.root / "a") == ALLOWED

@@ -601,6 +601,24 @@ def test_caches_are_warm_and_stay_as_they_were(world: World) -> None:
     session(world, use)
 
 
+def test_commands_that_run_at_once_have_no_layer_in_common(world: World) -> None:
+    plan = world.plan()
+
+    def start(number: int) -> set[bytes]:
+        box = plan.box(world.project, NOTHING)
+        assert box is not None
+        plan.before(number, box)
+        return {upper for _, upper, _ in box.overlays}
+
+    first, second = start(1), start(2)
+    assert first and second and not first & second
+    plan.after(1)
+    assert start(3) == first
+    plan.after(2)
+    plan.after(3)
+    assert start(4) == first
+
+
 def test_private_caches_where_there_are_no_overlays(world: World) -> None:
     async def use(session: Session) -> None:
         code, output, _ = await session.run("mkdir -p $PIP_CACHE_DIR && echo x > $PIP_CACHE_DIR/f")

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from kimi_cli.protocol.sandbox import NOTHING, Grant
 from kimi_cli.protocol.tools import Intent, ToolError, ToolOutput, schema_of
 from kimi_cli.tools.shell import ShellParams, ShellTool
 from kimi_cli.tools.shell_output import HEAD, TAIL, LiveTail, clean, excerpt
@@ -31,6 +32,7 @@ class Context:
     call_id: str = "functions.shell:0"
     media_kinds: frozenset[str] = frozenset()
     shown: list[str] = field(default_factory=list)
+    grant: Grant = NOTHING
 
     def progress(self, text: str) -> None:
         self.shown.append(text)

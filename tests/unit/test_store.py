@@ -28,6 +28,7 @@ from kimi_cli.protocol.events import (
     BudgetWarning,
     Checkpoint,
     Compaction,
+    Confined,
     InstructionFile,
     Instructions,
     Kept,
@@ -209,6 +210,10 @@ EVERY_EVENT: dict[type[Event], st.SearchStrategy[Event]] = {
     ),
     QuestionAnswered: built(QuestionAnswered, question_id=texts, answer=texts, comment=texts),
     ModelChanged: built(ModelChanged, model=texts, thinking=texts),
+    Confined: built(
+        Confined, mode=st.sampled_from(["read-only", "off"]), way=st.sampled_from(["landlock"]),
+        network=st.booleans(), lacks=st.lists(texts, max_size=2),
+    ),
     ModeChanged: built(ModeChanged, mode=texts),
     Checkpoint: built(
         Checkpoint, snapshot=texts, moment=st.sampled_from(["turn_start", "before_undo"]),

@@ -15,9 +15,9 @@ from kimi_cli.frontends.plain import confinement, money, seconds, tokens
 from kimi_cli.protocol.events import (
     BudgetWarning,
     Checkpoint,
+    Confined,
     DurableEvent,
     Kept,
-    Confined,
     ModeChanged,
     ModelChanged,
     Notice,

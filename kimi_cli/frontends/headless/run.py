@@ -22,8 +22,8 @@ from kimi_cli.frontends.headless.writer import Writer
 from kimi_cli.frontends.plain import clean_block, counted, money, spent, tokens
 from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.messages import added
-from kimi_cli.protocol.sandbox import SandboxState
 from kimi_cli.protocol.operations import Compact, Say
+from kimi_cli.protocol.sandbox import SandboxState
 from kimi_cli.store.errors import StoreError
 from kimi_cli.store.events_file import encode_event
 

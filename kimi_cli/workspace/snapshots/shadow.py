@@ -21,6 +21,7 @@ from pathlib import Path
 from stat import S_IFREG, S_IMODE, S_ISLNK
 from typing import TYPE_CHECKING
 
+from kimi_cli.workspace.programs import find_trusted
 from kimi_cli.workspace.snapshots.model import LINK, Entry, SnapshotError
 
 if TYPE_CHECKING:
@@ -52,10 +53,12 @@ _CONFIG = """\
 
 
 class Shadow:
-    """The repository at ``path``; it is made when first needed, in an isolated environment."""
+    """The repository at ``path``; it is made when first needed, in an isolated environment. A git
+    program below ``folder``, whose files it keeps, is never run."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, folder: Path) -> None:
         self.path = path
+        self._folder = folder
         self.lock: int | None = None
         """The descriptor of the lock while it is held. Commands that change the shadow inherit it:
         when kimi is killed, nobody else may begin before they have ended."""
@@ -93,8 +96,13 @@ class Shadow:
         env: Mapping[str, str],
         keep: Sequence[int] = (),
     ) -> subprocess.Popen[bytes]:
+        try:
+            program = find_trusted("git", [self._folder])
+        except PermissionError as error:
+            raise SnapshotError(str(error)) from None
+        # Its import runs git too.
         git = _gitpython()
-        command = [git.GIT_PYTHON_GIT_EXECUTABLE or "git", *arguments]
+        command = [program or "git", *arguments]
         try:
             # From a folder inside the work tree, git would list only that one. In a session of its
             # own it does not get the terminal's interrupts.

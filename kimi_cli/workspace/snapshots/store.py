@@ -54,7 +54,7 @@ class FolderStore:
     def __init__(self, home: Path, folder: Path, limits: Limits) -> None:
         self.folder = folder
         self.place = home / FOLDER / project_key(folder)
-        self.shadow = Shadow(self.place / "git")
+        self.shadow = Shadow(self.place / "git", folder)
         self._limits = limits
         self._manifest = self.place / "manifest"
         self._own = _inside(folder, home)
