@@ -1,7 +1,7 @@
 """A turn driven from Python: python examples/embed.py "what is this project?"
 
-Settings, key and endpoint are those of the command line. Without yolo=True the model reads and
-edits inside the folder; shell commands are denied.
+Settings, key and endpoint are those of the command line, and so is the sandbox: the model works
+freely inside the folder, and what wants out is denied.
 """
 
 import asyncio

@@ -14,6 +14,7 @@ from kimi_cli.prompts import load
 from kimi_cli.protocol.tools import Intent, Params, ToolContext, ToolError, ToolOutput
 from kimi_cli.protocol.workspace import ProcessResult, Task, Workspace
 from kimi_cli.tools.shell_output import Excerpt, LiveTail, clean, excerpt
+from kimi_cli.tools.wording import counted
 
 # Long enough to see a background command fail at once: not found, port in use.
 _FIRST_LOOK = 0.3
@@ -181,9 +182,12 @@ async def _ended(task: Task, result: ProcessResult) -> ToolOutput:
         shown = "; ".join(result.survivors[:5])
         more = f" and {len(result.survivors) - 5} more" if len(result.survivors) > 5 else ""
         text += f"[Left running as task {task.id}, stop=true ends it: {clean(shown)}{more}]\n"
+    for done in task.put_back:
+        text += f"[{done}]\n"
+    changed = counted(len(task.put_back), "change") + " put back" if task.put_back else ""
     return ToolOutput(
         text,
-        display=outcome,
+        display="; ".join(filter(None, (outcome, changed))),
         failed=result.code != 0,
         data={
             "exit_code": result.code,

@@ -7,6 +7,7 @@ import codecs
 import os
 import re
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 HEAD = 5_000

@@ -161,6 +161,7 @@ async def _furnish(
         policy=policy,
         media_kinds=served.media,
         normalise=normalise_tool_name,
+        secrets=_secrets(settings),
     )
     tools = stored.tools if stored else toolbox.schemas()
     session = Session(

@@ -31,6 +31,9 @@ async def confine(
         return runner.sandbox
     try:
         probe = await runner.probe(workspace.root)
+        if probe.way == "none":
+            # A full or read-only project says nothing about the machine.
+            probe = await runner.probe()
     except OSError as error:
         raise SetupError(f"the sandbox can't be tried out: {error}", StopReason.INTERNAL) from None
     if probe.way == "none":

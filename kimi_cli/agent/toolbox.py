@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 
 MAX_PARALLEL = 8
 SHORT = 100
+SHORTEST_SECRET = 8
+"""Characters; what is shorter would be found in every text."""
+OWN_KEY = "[kimi's key]"
 STOPPED_BY_SANDBOX = "stopped_by_sandbox"
 """The field of a result's data that says what the sandbox refused."""
 STOPPED = "interrupted while it ran, and stopped; what it had done until then stays"
@@ -87,11 +90,14 @@ class Toolbox:
         policy: Policy,
         media_kinds: frozenset[str],
         normalise: Callable[[str, Sequence[str]], str | None],
+        secrets: Sequence[str] = (),
     ) -> None:
+        """``secrets`` are our own keys, which no result may hold."""
         self._tools = {tool.name: tool for tool in tools}
         self._workspace = workspace
         self._permits = Permits(policy)
         self._normalise = normalise
+        self._secrets = [one for one in secrets if len(one) >= SHORTEST_SECRET]
         self.media_kinds = media_kinds
 
     def schemas(self) -> list[ToolSchema]:
@@ -196,7 +202,7 @@ class Toolbox:
         status: ToolStatus = "error"
         output = ToolOutput("")
         try:
-            output = await self._attempt(prepared, grant, journal)
+            output = self._redacted(await self._attempt(prepared, grant, journal))
             status = "error" if output.failed else "ok"
         except (ToolError, StaleFile) as error:
             output = ToolOutput(str(error))
@@ -239,11 +245,19 @@ class Toolbox:
             )
             if permit.refusal:
                 why = output.denial.reason
-                refused = f"[The sandbox stopped it: {why}. {permit.refusal}]\n"
+                rest = permit.refusal.removeprefix(f"Denied: {why}")
+                rest = rest if rest != permit.refusal else f". {permit.refusal}"
+                refused = f"[The sandbox stopped it: {why}{rest}]\n"
                 data = {**output.data, STOPPED_BY_SANDBOX: why}
                 return replace(output, text=note + output.text + refused, data=data)
             grant = permit.grant
             note = f"[The sandbox stopped it first; run again {grant.words()}, as allowed.]\n"
+
+    def _redacted(self, output: ToolOutput) -> ToolOutput:
+        text = output.text
+        for secret in self._secrets:
+            text = text.replace(secret, OWN_KEY)
+        return output if text == output.text else replace(output, text=text)
 
     def _bound(self, name: str, output: ToolOutput) -> tuple[str, str | None]:
         """The text the model gets, and the path of the whole where it had to be cut."""

@@ -150,6 +150,12 @@ class Task(Protocol):
         """None while it runs."""
         ...
 
+    @property
+    def put_back(self) -> Sequence[str]:
+        """What was put back of what the command should not have changed, and what to look at of
+        what it made: a sentence each, once nothing is left of it."""
+        ...
+
     async def wait(self, timeout: float | None) -> ProcessResult | None:
         """Wait up to ``timeout`` seconds for the end; None when it still runs then."""
         ...

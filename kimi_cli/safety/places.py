@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -14,6 +15,7 @@ SECRETS = (
     ".git-credentials",
 )
 """As the search tools leave them out (tools/ripgrep.py)."""
+_PROCESS = re.compile(r"/proc/(\d+|self|thread-self)(/|$)")
 EXAMPLES = (".example", ".sample", ".template", ".pub")
 
 
@@ -33,7 +35,8 @@ class Places:
     ``folders`` are the workspace. ``writable`` may be changed beside them (temp). ``protected`` are
     names of folders that may be read but not changed although they lie inside (``.git``,
     ``.kimi``), in any case of letters, since some file systems see none; ``guarded`` tells of more
-    files and folders that are (absolute, resolved), asked each time. ``private`` folders are kimi's own, wherever they lie, but for what is ``readable``. ``hidden`` is what commands in the
+    files and folders that are (absolute, resolved), asked each time. ``private`` folders are
+    kimi's own, wherever they lie, but for what is ``readable``. ``hidden`` is what commands in the
     sandbox don't see; None where there is no sandbox, and then all outside is asked for.
     ``secrets`` are patterns of names beside the built-in ones.
     """
@@ -102,6 +105,8 @@ class Places:
     def _reading(self, path: Path, real: Path, home: Path | None) -> Objection | None:
         if any(folder.is_relative_to(real) for folder in self._private):
             return Objection(f"{path} contains kimi's own folder: choose one below it")
+        if _PROCESS.match(str(real)):
+            return Objection(f"{path} shows what a process holds, keys too", outside=True)
         if home is None and self._hidden is None and not _below(real, self._writable):
             return Objection(f"{path} is outside the workspace")
         if _below(real, self._hidden_from(home)):

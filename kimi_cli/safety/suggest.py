@@ -48,6 +48,9 @@ def suggestion(part: Part, grant: Grant = NOTHING) -> str | None:
     if count == 0 or not all(word.known for word in part.argv[:count]):
         return None
     program = part.path if "/" in part.path else name
+    if not program.isprintable():
+        # Nobody can see what it is that they would allow.
+        return None
     rule = Rule("shell", tuple(literal(w) for w in (program, *words[1:count])), None, grant)
     return str(rule) if covers(rule, part, False) else None
 

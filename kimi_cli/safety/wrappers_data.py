@@ -47,6 +47,14 @@ WRAPPERS: dict[str, tuple[Wrapper, ...]] = {
     "chrt": (Wrapper("T sched-runtime P sched-period D sched-deadline", "b d f i o r R v", 1),),
     "taskset": (Wrapper("", "a c all-tasks cpu-list", 1, transparent=True),),
     "nohup": (Wrapper(),),
+    "setpriv": (
+        Wrapper(
+            "ambient-caps inh-caps bounding-set ruid euid rgid egid reuid regid groups securebits "
+            "pdeathsig selinux-label apparmor-profile landlock-access landlock-rule ptracer "
+            "seccomp-filter",
+            "clear-groups keep-groups init-groups no-new-privs nnp reset-env",
+        ),
+    ),
     "setsid": (Wrapper("", "c f w ctty fork wait"),),
     "timeout": (
         Wrapper(

@@ -46,10 +46,11 @@ def replace(target: Path, content: bytes, is_expected: Callable[[int], bool]) ->
     """Write new content over a regular file, keeping mode and owner; returns a note or "".
     ``target`` is a resolved path: no symlink in it is followed.
 
-    ``is_expected`` is given the file, open for reading, and asked last thing before the old content goes; False raises StaleFile. Where
-    the folder takes no second file, or the owner could not be kept, the file is overwritten in
-    place and put back when that fails. A further hard link keeps the old content: an edit touches
-    the one name it was given, and package stores link the same file into many places.
+    ``is_expected`` is given the file, open for reading, and asked last thing before the old content
+    goes; False raises StaleFile. Where the folder takes no second file, or the owner could not be
+    kept, the file is overwritten in place and put back when that fails. A further hard link keeps
+    the old content: an edit touches the one name it was given, and package stores link the same
+    file into many places.
     Raises PermissionError for a file without any write permission, also for root.
     """
     with nofollow.folder(target.parent) as folder:

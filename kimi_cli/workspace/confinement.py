@@ -112,7 +112,7 @@ class Confinement:
         # What is hidden is read-only too; named as both it would be seen.
         read_only = [path for path in guarded if path not in lifted and path not in hidden]
         read_only += [Path(path) for path in _SYSTEM if Path("/") in write]
-        read_only += [p for p in (self._session(),) if any(_below(p, folder) for folder in write)]
+        read_only += [p for p in self._session() if any(_below(p, folder) for folder in write)]
         box = Box(
             self._probe.way,
             self._mode,
@@ -144,7 +144,7 @@ class Confinement:
     def guarded(self) -> Sequence[Path]:
         if self._mode == "workspace-write" and self._folders:
             self._repositories.look(self._folders[0], [])
-        return [*map(_real, self._guarded([])), self._session()]
+        return [*map(_real, self._guarded([])), *self._session()]
 
     def environment(self, grant: Grant) -> Mapping[str, str]:
         if self._mode == "off" or grant.unconfined:
@@ -243,20 +243,24 @@ class Confinement:
             if path != self._home and any(_below(path, folder) for folder in writable)
         ]
 
-    def _session(self) -> Path:
-        """The session's folder, which lies in the shared temp folder when it is not kept: what
-        kimi itself writes there, and runs, must be nobody else's to change."""
+    def _session(self) -> list[Path]:
+        """The session's folder where it lies in the shared temp folder, because it is not kept:
+        what kimi itself writes there, and runs, must be nobody else's to change."""
         folder = _real(self._outputs.parent)
+        if _below(folder, self._home):
+            return []
         around = any(_below(p, folder) for p in (*self._folders, self._user_home, self._home))
-        return _real(self._outputs) if around else folder
+        return [_real(self._outputs) if around else folder]
 
     def _ways(self, hidden: Sequence[Path], write: Sequence[Path]) -> Iterator[Path]:
         """Folders on the way to what is hidden or guarded: under another name it would be neither
         for the next command."""
         tops = (layout.top for layout in self._repositories.layouts())
-        for path in (*(p.parent for p in (*hidden, self._session())), *tops):
+        for path in (*(p.parent for p in (*hidden, *self._session())), *tops):
             while path not in write and any(_below(path, folder) for folder in write):
-                yield path
+                # A mount of its own would uncover what is hidden.
+                if not any(_below(path, place) for place in hidden):
+                    yield path
                 path = path.parent
 
     def _hidden(self) -> list[Path]:

@@ -34,7 +34,11 @@ class WorkspaceFiles:
         return os.fsencode(shown).decode("utf-8", errors="replace")
 
     def settle(self, path: Path) -> Path:
-        return Path(os.path.realpath(path))
+        for _ in range(100):
+            # Fails when a symlink on the way is replaced by something else at that moment.
+            with contextlib.suppress(OSError):
+                return Path(os.path.realpath(path))
+        raise OSError(errno.EAGAIN, "what it leads to changes all the time", str(path))
 
     def open(self, path: Path, *, real: Path | None = None) -> BinaryIO:
         real = real or self.settle(path)

@@ -14,6 +14,8 @@ from pathlib import Path
 _LARGEST = 1 << 20
 _SECTION = re.compile(r'\[\s*([-.A-Za-z0-9]+)\s*(?:"((?:[^"\\]|\\.)*)")?\s*\]')
 _KEY = re.compile(r"([A-Za-z][-A-Za-z0-9]*)[ \t]*(=?)")
+# Not str.isspace: git knows no other (ctype.c).
+_SPACE = " \t\n\r"
 _ESCAPES = {"n": "\n", "t": "\t", "b": "\b"}
 
 _PROGRAMS = re.compile(
@@ -101,9 +103,9 @@ def _value(text: str, place: int) -> tuple[str, int]:
             place += 1
         elif char in "#;" and not quoted:
             place = _line_end(text, place)
-        elif made or quoted or not char.isspace():
+        elif made or quoted or char not in _SPACE:
             made.append(char)
-            if quoted or not char.isspace():
+            if quoted or char not in _SPACE:
                 kept = len(made)
     return "".join(made[:kept]), place
 

@@ -60,6 +60,10 @@ def find_layout(top: Path, user_configs: Sequence[Path] = ()) -> GitLayout | Non
     common = common_dir_of(git_dir)
     seen = [dot, git_dir / "commondir", common / "worktrees"]
     guarded = [*_of_git_dir(common), git_dir / "commondir", git_dir / "config.worktree"]
+    if git_dir != top and not (top / "HEAD").exists():
+        # With it, and .git broken, git would take the work tree itself for a bare repository and
+        # believe the configuration that lies there.
+        guarded.append(top / "HEAD")
     pointers = list(_of_worktrees(common, git_dir))
     for config in _configs((common / "config", git_dir / "config.worktree", *user_configs)):
         seen.append(config.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterable
@@ -27,14 +28,14 @@ class Ledger:
         self._digests: dict[str, str] = {}
 
     def note(self, path: Path, digest: str) -> None:
-        self._digests[os.path.realpath(path)] = digest
+        self._digests[_key(path)] = digest
 
     def seen(self, path: Path) -> bool:
-        return os.path.realpath(path) in self._digests
+        return _key(path) in self._digests
 
     def check(self, path: Path, digest: str) -> None:
         """Raise StaleFile when another digest was noted for the file; a file never seen passes."""
-        if self._digests.get(os.path.realpath(path), digest) != digest:
+        if self._digests.get(_key(path), digest) != digest:
             raise StaleFile(str(path))
 
     def restore(self, touches: Iterable[FileTouch]) -> None:
@@ -42,6 +43,13 @@ class Ledger:
         self._digests.clear()
         for touch in touches:
             if touch.digest is None:
-                self._digests.pop(os.path.realpath(touch.path), None)
+                self._digests.pop(_key(touch.path), None)
             else:
                 self.note(Path(touch.path), touch.digest)
+
+
+def _key(path: Path | str) -> str:
+    # Fails when a symlink on the way is replaced by something else at that moment.
+    with contextlib.suppress(OSError):
+        return os.path.realpath(path)
+    return os.path.abspath(path)

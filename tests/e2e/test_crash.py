@@ -157,6 +157,7 @@ def test_cut_at_sampled_bytes(kimi: Kimi, serve: Serve, project: Path) -> None:
     assert server.rejected == []
 
 
+@pytest.mark.long
 def test_ten_runs_in_ten_worktrees_share_one_home(
     kimi: Kimi, serve: Serve, project: Path, tmp_path: Path
 ) -> None:

@@ -73,6 +73,7 @@ def test_a_thousand_steps_in_a_64k_window(kimi: Kimi, serve: Serve, project: Pat
     assert (project / worker.written[-1]).exists()
 
 
+@pytest.mark.long
 def test_twenty_facts_are_all_there_three_compactions_later(kimi: Kimi, serve: Serve) -> None:
     """The user gives them while it works, each after some steps; 300 steps later all are there."""
     worker = Worker([320])

@@ -21,7 +21,7 @@ EDIT = ("edit", {"path": "calc.py", "edits": [{"old": "a - b", "new": "a + b"}]}
 
 def test_a_session_is_shown_as_it_was(kimi: Kimi, serve: Serve) -> None:
     """By its id and as a file, while it is open elsewhere, with nothing but what it says."""
-    calls: list[CallSpec] = [EDIT, ("shell", {"command": "true"})]
+    calls: list[CallSpec] = [EDIT, ("shell", {"command": "git clean -fdx"})]
     first = serve([tool_calls(calls, thinking="Let me see.", text="I try."), text("一 Done.")])
     assert kimi("-p", "fix it", server=first).code == 0
     half = text("Half an answer that goes on", text_fragments=2, stall_after=2)
@@ -35,7 +35,7 @@ def test_a_session_is_shown_as_it_was(kimi: Kimi, serve: Serve) -> None:
     assert (shown.code, shown.err) == (0, "")
     said = [
         "session ", "› fix it", "✻ Let me see.", "  I try.", "● edit calc.py · +1 -1",
-        "+    return a + b", "● shell true · denied", "shell commands need approval",
+        "+    return a + b", "● shell git clean -fdx · denied", "needs approval",
         "  一 Done.", "1 file +1 -1 · 2 steps", "resumed in", "› and now", "ends here",
     ]  # fmt: skip
     rest = shown.out

@@ -161,8 +161,8 @@ def test_a_check_without_differences_is_one_line(kimi: Kimi, serve: Serve, prist
 
 def test_denied_calls_are_denied_again(kimi: Kimi, serve: Serve, pristine: Path) -> None:
     calls = [
-        shell("touch made"),
-        ("read", {"path": "/etc/hostname"}),
+        shell("git clean -fdx"),
+        ("read", {"path": ".env"}),
         ("read", {"path": "calc.py"}),
     ]
     session = record(kimi, serve, [tool_calls(calls), text("ok")])

@@ -386,3 +386,19 @@ def test_exports_mask_tokens(kimi: Kimi, serve: Serve) -> None:
         run = kimi("sessions", "export", "--format", form)
         assert run.code == 0 and token not in run.out and "[masked: GitHub token]" in run.out
     assert token in kimi("sessions", "export", "--unmasked").out
+
+
+def test_our_own_key_is_in_no_result(kimi: Kimi, serve: Serve) -> None:
+    """Not even where it lies in the project."""
+    (kimi.cwd / "notes.txt").write_text("the key is sk-test-key, keep it\n")
+    server = serve(
+        [
+            tool_calls([("read", {"path": "notes.txt"}), ("shell", {"command": "cat notes.txt"})]),
+            text("done"),
+        ]
+    )
+    run_json(kimi, server)
+    seen = server.requests[-1].raw.decode()
+    assert seen.count("the key is [kimi's key], keep it") == 2
+    assert "sk-test-key" not in seen
+    assert b"sk-test-key" not in (kimi.sessions()[-1] / "events.jsonl").read_bytes()

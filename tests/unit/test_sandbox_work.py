@@ -20,8 +20,15 @@ USERS = {"": "as we are", "plain": "plain", "nobody": "nobody"}
 
 
 @pytest.fixture(scope="module", params=list(USERS), ids=list(USERS.values()))
-def full(request: pytest.FixtureRequest) -> Iterator[Boxed]:
+def shared(request: pytest.FixtureRequest) -> Iterator[Boxed]:
     yield from worlds(request.param, "", "namespaces")
+
+
+@pytest.fixture
+def full(shared: Boxed) -> Boxed:
+    """A process for several tests, each in a world that no other has changed."""
+    shared.make()
+    return shared
 
 
 class TestOrdinaryWork:

@@ -151,7 +151,8 @@ def _print_result(
         )
         writer.write(json.dumps(result, ensure_ascii=False) + "\n")
     if session.denials:
-        progress.line(f"{counted(len(session.denials), 'call')} denied; --yolo allows everything")
+        count = counted(len(session.denials), "call")
+        progress.line(f"{count} denied; rules, --add-dir or --network on allow more")
     if tally.turns or tally.aside:
         progress.line(*_used(tally, session.price.currency if session.price else None))
     if job.keep_session:
