@@ -11,19 +11,23 @@ import sys
 
 from tests.benchmarks.figures import FIGURES, program
 from tests.benchmarks.rig import place
+from tests.benchmarks.sandbox_figures import sandbox
+from tests.benchmarks.snapshot_figures import SNAPSHOT_FIGURES
+
+ALL = {**FIGURES, "sandbox": sandbox, **SNAPSHOT_FIGURES}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[[], *FIGURES], help="default: all")
-    names = parser.parse_args().names or list(FIGURES)
+    parser.add_argument("names", nargs="*", choices=[[], *ALL], help="default: all")
+    names = parser.parse_args().names or list(ALL)
     print(f"{program()}, Python {sys.version.split()[0]}\n")
     print(f"| {'figure':42} | {'measured':42} | {'target':8} |")
     print(f"|{'-' * 44}|{'-' * 44}|{'-' * 10}|")
     folder, where = place()
     with folder:
         for name in names:
-            for row in FIGURES[name](where):
+            for row in ALL[name](where):
                 print(f"| {row.what:42} | {row.value:42} | {row.target:8} |", flush=True)
 
 

@@ -56,6 +56,9 @@ class Given:
     def writable(self) -> Sequence[Path]:
         return ()
 
+    def guarded(self) -> Sequence[Path]:
+        return ()
+
     def hidden(self) -> Sequence[Path]:
         return ()
 
