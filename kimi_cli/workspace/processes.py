@@ -228,6 +228,10 @@ class ProcessRunner:
         limit: int,
     ) -> None:
         box = task.box
+        if box is not None and box.way == "seatbelt":
+            from kimi_cli.workspace import seatbelt
+
+            argv, box = [seatbelt.PROGRAM, "-p", seatbelt.profile(box), *argv], None
         words = [encode(word) for word in argv]
         folder = encode(str(cwd))
         # PWD as we name the folder, so that symlinks in its path stay as the user knows them.

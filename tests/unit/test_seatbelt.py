@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kimi_cli.workspace.box import Box
+from kimi_cli.workspace.helper_seatbelt import probe
 from kimi_cli.workspace.seatbelt import profile, quote
 
 Form = str | list["Form"]
@@ -187,3 +188,30 @@ def test_any_path_is_one_string_of_the_profile(
 @given(st.text(st.characters(blacklist_categories=["Cs"])))
 def test_quoting(text: str) -> None:
     assert [unquoted(form) for form in read(quote(text))] == [text]
+
+
+# The trial, with programs that answer as sandbox-exec would. The real one exists on macOS alone.
+
+
+@pytest.mark.parametrize(
+    ("does", "way", "why"),
+    [
+        ('case "$4" in */kept/*) exit 1;; esac; exec "$3" "$4"', "seatbelt", ""),
+        ('exec "$3" "$4"', "none", "not refused"),
+        ("exit 71", "none", "does not work here"),
+    ],
+)
+def test_the_trial_believes_only_what_it_sees(
+    tmp_path: Path, does: str, way: str, why: str
+) -> None:
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\n{does}\n")
+    program.chmod(0o755)
+    found = probe(os.fsencode(tmp_path), "", lambda: None, str(program))
+    assert found["way"] == way and why in found.get("why", "")
+    assert [path.name for path in tmp_path.iterdir()] == ["program"]
+
+
+def test_without_the_program_there_is_no_sandbox(tmp_path: Path) -> None:
+    found = probe(os.fsencode(tmp_path), "", lambda: None, str(tmp_path / "none"))
+    assert found["way"] == "none" and "No such file" in found["why"]
