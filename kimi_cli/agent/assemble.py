@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from kimi_cli.agent.budget import Budget
 from kimi_cli.agent.checkpoints import limits_of as snapshot_limits
 from kimi_cli.agent.compactor import Rules
-from kimi_cli.agent.guarding import confine, make_policy
+from kimi_cli.agent.guarding import confine, doubts, make_policy
 from kimi_cli.agent.model_config import limits_of, missing_key
 from kimi_cli.agent.prompt import system_prompt
 from kimi_cli.agent.serving import Served, find_model
@@ -149,7 +149,8 @@ async def _furnish(
     # A session that leaves no trace has caches that go with it.
     caches = setup.home if isinstance(log, SessionLog) else log.path
     sandbox = await confine(setup, settings, workspace, caches)
-    warnings += filter(None, (served.doubt, ProcessRunner.limits_note(), _degraded(sandbox)))
+    warnings += filter(None, (served.doubt, ProcessRunner.limits_note()))
+    warnings += doubts(sandbox, workspace)
     policy = make_policy(setup, loaded, workspace, [log.path], sandbox)
     if setup.policy:
         policy = setup.policy(policy)
@@ -246,13 +247,6 @@ def _snapshots(
         return Snapshots(setup.home, workspace.folders, snapshot_limits(settings.undo))
 
     return make
-
-
-def _degraded(sandbox: SandboxState) -> str | None:
-    if not sandbox.degraded:
-        return None
-    why = f" ({sandbox.why})" if sandbox.why else ""
-    return f"the sandbox is degraded{why}: it can't hold {', '.join(sandbox.lacks)}"
 
 
 def _rules(settings: Settings) -> Rules:

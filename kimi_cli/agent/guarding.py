@@ -60,6 +60,19 @@ async def confine(
     return runner.sandbox
 
 
+def doubts(sandbox: SandboxState, workspace: LocalWorkspace) -> list[str]:
+    """What the user should know about what the sandbox does not hold."""
+    found = []
+    if sandbox.degraded:
+        why = f" ({sandbox.why})" if sandbox.why else ""
+        found.append(f"the sandbox is degraded{why}: it can't hold {', '.join(sandbox.lacks)}")
+    own = Path(__file__).resolve().parents[1]
+    inside = any(own.is_relative_to(folder) for folder in workspace.folders)
+    if inside and sandbox.mode == "workspace-write":
+        found.append(f"kimi itself lies in the workspace ({own}), where commands can change it")
+    return found
+
+
 def make_policy(
     setup: Setup,
     loaded: Loaded,

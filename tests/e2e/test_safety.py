@@ -402,3 +402,9 @@ def test_our_own_key_is_in_no_result(kimi: Kimi, serve: Serve) -> None:
     assert seen.count("the key is [kimi's key], keep it") == 2
     assert "sk-test-key" not in seen
     assert b"sk-test-key" not in (kimi.sessions()[-1] / "events.jsonl").read_bytes()
+
+
+def test_a_kimi_inside_the_workspace_is_warned_of(kimi: Kimi, serve: Serve) -> None:
+    inside = kimi("-p", "x", "-C", Path(__file__).parents[2], server=serve([text("ok")]))
+    assert "kimi itself lies in the workspace" in inside.err
+    assert "kimi itself lies" not in kimi("-p", "x", server=serve([text("ok")])).err
