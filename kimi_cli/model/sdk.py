@@ -141,6 +141,9 @@ class Connection:
         # Set here, because the constructor adds OPENAI_CUSTOM_HEADERS, OPENAI_ORG_ID and the like
         # of the environment, which are not meant for this endpoint.
         client._custom_headers = cast(Mapping[str, str], self._all_headers())
+        # Found out by the SDK it would cost a run of `uname`, whichever PATH has first: perhaps one
+        # that lies in the workspace.
+        client._platform = "MacOS" if sys.platform == "darwin" else "Linux"
         return client
 
     def _all_headers(self) -> dict[str, Any]:

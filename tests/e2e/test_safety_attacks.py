@@ -205,7 +205,7 @@ def test_programs_put_on_the_path_are_not_run_by_kimi(kimi: Kimi, serve: Serve, 
     folder = kimi.cwd / ".venv/bin"
     folder.mkdir(parents=True)
     plant = (
-        "for n in git rg bash sh bwrap; do printf '#!/bin/dash\\ntouch "
+        "for n in git rg uname bash sh bwrap; do printf '#!/bin/dash\\ntouch "
         f"{home}/evil-'$n'\\nexec /usr/bin/'$n' \"$@\"\\n' > .venv/bin/$n; "
         "chmod +x .venv/bin/$n; done; ls .venv/bin"
     )
