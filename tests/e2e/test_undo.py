@@ -91,6 +91,7 @@ def test_undo_asks_on_a_terminal(kimi: Kimi, serve: Serve) -> None:
     assert "undone: turn 2" in terminal.screen and state(kimi) == (MENDED, False)
 
 
+@pytest.mark.long
 def test_rewind_lists_and_goes_back(kimi: Kimi, serve: Serve) -> None:
     _, session = two_turns(kimi, serve)
     listed = done(kimi("rewind")).out.splitlines()
@@ -196,6 +197,7 @@ def test_an_undo_that_was_cut_short_is_completed(
         assert state(kimi) == (MENDED, True)
 
 
+@pytest.mark.long
 def test_what_was_edited_since_the_undo_was_cut_short_stays(kimi: Kimi, serve: Serve) -> None:
     two_turns(kimi, serve)
     done(kimi("rewind", "1", "--yes"))
@@ -274,6 +276,7 @@ def test_a_check_runs_what_is_still_in_the_files(kimi: Kimi, serve: Serve, tmp_p
     assert "1 of 1 tool call" in checked.out
 
 
+@pytest.mark.long
 def test_usage_errors(kimi: Kimi, serve: Serve) -> None:
     for command in ("undo", "redo", "rewind"):
         empty = kimi(command)
