@@ -62,7 +62,9 @@ async def run(session: Session, job: Job, exit_code: Callable[[StopReason], int]
 
     def stdout_lost(error: OSError) -> None:
         lost.append(error)
-        loop.call_soon_threadsafe(ending.stop, StopReason.TERMINATED)
+        # It may end meanwhile.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(ending.stop, StopReason.TERMINATED)
 
     writer = Writer(_stdout(), stdout_lost)
     session.subscribe(tally)
