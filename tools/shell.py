@@ -95,8 +95,6 @@ async def _run_command(params: ShellParams, timeout: float, context: ToolContext
         task.to_background()
     if result is not None:
         output = await _ended(task, result)
-        if not output.failed:
-            return output
         return replace(output, denial=workspace.processes.denial(task, output.text))
     why = "Running" if params.background else f"Still running after {wait:g} s, and goes on"
     note = (

@@ -193,8 +193,8 @@ class Processes(Protocol):
         ...
 
     def denial(self, task: Task, output: str) -> Denial | None:
-        """What the sandbox refused a command that has ended with a failure, as far as its
-        ``output`` tells; None when the failure is its own."""
+        """What the sandbox refused a command that has ended with a failure (or one that a pipe
+        hides), as far as its ``output`` tells; None when the failure is its own."""
         ...
 
     async def run(

@@ -186,15 +186,20 @@ class Confinement:
         return self._guard.after(task_number, made)
 
     def denial(self, task: Task, box: Box, output: str) -> Denial | None:
-        if task.result is None or task.result.code == 0:
+        if task.result is None:
             return None
-        from kimi_cli.workspace.denial_scene import scene_of
+        if task.result.code == 0 and "|" not in task.command:
+            return None
+        from kimi_cli.workspace.denial_scene import hides_status, scene_of
         from kimi_cli.workspace.denials import find_denial
 
+        if task.result.code == 0 and not hides_status(task.command):
+            return None
         cwd = next((place for known, place, _ in self._recent if known is box), None)
         scene = scene_of(
             task.command,
-            task.result.code,
+            # What a pipe hid is taken for a failure.
+            1 if task.result.code == 0 else task.result.code,
             box,
             cwd=cwd,
             env=self._env,

@@ -15,6 +15,21 @@ _PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy")
 _LOCAL_PROXY = re.compile(r"(?:127\.\d+\.\d+\.\d+|localhost|\[::1\]):(\d+)")
 _ENTERS = re.compile(r"""(?:\b(?:cd|pushd)|\s-C)\s+(['"]?)([^\s;&|'"()]+)\1""")
 _LISTEN = "0A"
+_SHORTENED = re.compile(r"\|\s*(?:tail|head|tee)\b[^|;&\n]*$")
+_FIRST_WORD = re.compile(r"\s*([\w.+/-]+)")
+_SHOWING = frozenset(
+    {
+        *("cat", "tac", "grep", "rg", "egrep", "head", "tail", "less", "sed", "awk", "jq", "diff"),
+        *("echo", "printf", "journalctl", "strings", "find", "ls"),
+    }
+)
+
+
+def hides_status(command: str) -> bool:
+    """Whether the command ends in a pipe that only shortens: its status is not that of the program
+    before it. One that shows files may well show words of a failure of long ago."""
+    first = _FIRST_WORD.match(command)
+    return _SHORTENED.search(command) is not None and (first is None or first[1] not in _SHOWING)
 
 
 def scene_of(

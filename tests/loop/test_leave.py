@@ -113,3 +113,26 @@ async def test_a_question_marks_the_part_that_needs_the_answer(
     _, _, [question] = await results(stage, [f"set -e; {command}"], [{"answer": "no"}])
     marked = [f"set -e; {command}"[start:end] for start, end in question.marks]
     assert f"touch {outside}/made" in marked and "echo after" not in marked
+
+
+FAILING = "python3 -c \"import socket; socket.create_connection(('example.com', 80), 5)\" 2>&1"
+
+
+@pytest.mark.parametrize(
+    ("command", "asked"),
+    [
+        (f"{FAILING} | tail -3", True),
+        (f"{FAILING} | tail -n 9 | tail -2", True),
+        (f"{FAILING} || true", False),
+        ("echo 'curl: (6) Could not resolve host: example.com' | tail -3", False),
+        ("cat log.txt | tail -3", False),
+    ],
+)
+async def test_a_pipe_does_not_hide_what_was_refused(
+    stage: StageMaker, tmp_path: Path, command: str, asked: bool
+) -> None:
+    (tmp_path / "work/log.txt").write_text("curl: (6) Could not resolve host: example.com\n")
+    answers = [{"answer": "no"}] if asked else []
+    _, [result], questions = await results(stage, [command], answers)
+    assert len(questions) == asked
+    assert ("The sandbox stopped it" in words(result)) == asked
