@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from kimi_cli.agent.budget import Budget
 from kimi_cli.agent.checkpoints import limits_of as snapshot_limits
 from kimi_cli.agent.compactor import Rules
-from kimi_cli.agent.guarding import confine, doubts, make_policy
+from kimi_cli.agent.guarding import begin_probe, confine, doubts, make_policy
 from kimi_cli.agent.model_config import limits_of, missing_key
 from kimi_cli.agent.prompt import system_prompt
 from kimi_cli.agent.serving import Served, find_model
@@ -145,10 +145,11 @@ async def _furnish(
     budget = Budget(limits_of(settings), warn_at=settings.budget.warn_at)
     # A fork begins with the messages of another session, which the server may still have cached.
     cache_key = (stored and stored.begun.forked_from) or log.id
+    probing = begin_probe(settings, workspace)
     served = await find_model(setup, loaded, stored, cache_key, budget.seconds_left)
     # A session that leaves no trace has caches that go with it.
     caches = setup.home if isinstance(log, SessionLog) else log.path
-    sandbox = await confine(setup, settings, workspace, caches)
+    sandbox = await confine(setup, settings, workspace, caches, probing)
     warnings += filter(None, (served.doubt, ProcessRunner.limits_note()))
     warnings += doubts(sandbox, workspace)
     policy = make_policy(setup, loaded, workspace, [log.path], sandbox)

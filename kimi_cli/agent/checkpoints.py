@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 NAMED = 20
 """Files left out that a checkpoint names."""
+HEAD_START = 0.2
+"""Seconds; what a snapshot loads and reads would hold up the first request of the turn."""
 PATIENCE = 30.0
 """Seconds that the end of a turn waits for its snapshot."""
 HURRY = 0.5
@@ -51,6 +53,7 @@ class Checkpoints:
         self._looked = False
         self._recovered: Recovered | None = None
         self._changing = False
+        self._wanted = asyncio.Event()
         self._told: set[str] = set()
 
     @property
@@ -59,15 +62,17 @@ class Checkpoints:
         return self._looked
 
     def begin(self) -> None:
-        """A turn begins: begin its snapshot."""
+        """A turn begins: begin its snapshot, as soon as its first request is surely out."""
         self._changing = False
-        self._taking = self._start()
+        self._wanted.clear()
+        self._taking = self._start(HEAD_START)
 
     async def before_change(self) -> None:
         """To be awaited before anything changes files: records the turn's checkpoint. Raises
         StoreError."""
         if self._taking is None or self._changing:
             return
+        self._wanted.set()
         # Shielded: a thread can't be stopped, and whoever comes next wants its result too.
         await asyncio.wait([self._taking])
         self._changing = True
@@ -79,6 +84,9 @@ class Checkpoints:
         takes too long, or is cancelled, there is no such checkpoint. Raises StoreError."""
         taking, self._taking = self._taking, None
         self._say_recovered()
+        if taking is not None and not self._changing:
+            # Nothing was changed; one that has not begun yet need not.
+            taking.cancel()
         if taking is None or not self._changing or _failed(taking):
             return
         last = self._start()
@@ -87,10 +95,16 @@ class Checkpoints:
         if last.done():
             self._note("turn_end", last)
 
-    def _start(self) -> asyncio.Future[Snapshot]:
-        taking = asyncio.ensure_future(asyncio.to_thread(self._take))
+    def _start(self, head_start: float = 0.0) -> asyncio.Future[Snapshot]:
+        taking = asyncio.ensure_future(self._begun_after(head_start))
         taking.add_done_callback(_drop)
         return taking
+
+    async def _begun_after(self, head_start: float) -> Snapshot:
+        if head_start:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), head_start)
+        return await asyncio.to_thread(self._take)
 
     def _take(self) -> Snapshot:
         snapshots = self._snapshots()

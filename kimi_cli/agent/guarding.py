@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,24 +14,40 @@ from kimi_cli.safety.policy import Policy
 from kimi_cli.safety.rules import RuleSet
 from kimi_cli.safety.session_policy import SessionPolicy
 from kimi_cli.settings import Loaded, Settings, SettingsError, keep_rule, kept_rules, user_home
+from kimi_cli.workspace.box import Probe
 from kimi_cli.workspace.confinement import Confinement
 from kimi_cli.workspace.place import LocalWorkspace
 
 PROTECTED = (".git", ".kimi")
 
 
+def begin_probe(settings: Settings, workspace: LocalWorkspace) -> asyncio.Future[Probe] | None:
+    """Begin to find out what the sandbox can hold here, for ``confine``; None where there is to be
+    none."""
+    if settings.sandbox.mode == "off":
+        return None
+    probing = asyncio.ensure_future(workspace.processes.probe(workspace.root))
+    # Whoever fails before it is asked for has another error to tell.
+    probing.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return probing
+
+
 async def confine(
-    setup: Setup, settings: Settings, workspace: LocalWorkspace, caches: Path
+    setup: Setup,
+    settings: Settings,
+    workspace: LocalWorkspace,
+    caches: Path,
+    probing: asyncio.Future[Probe] | None,
 ) -> SandboxState:
     """Put the commands of a workspace into the sandbox of the settings; returns what holds then.
     ``caches`` takes what they change of the user's caches. Raises SetupError where no sandbox
     works and none was not what the user asked for."""
     wanted = settings.sandbox
     runner = workspace.processes
-    if wanted.mode == "off":
+    if probing is None:
         return runner.sandbox
     try:
-        probe = await runner.probe(workspace.root)
+        probe = await probing
         if probe.way == "none":
             # A full or read-only project says nothing about the machine.
             probe = await runner.probe()

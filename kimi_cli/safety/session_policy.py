@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from kimi_cli.protocol.sandbox import Denial, Grant, SandboxState
 from kimi_cli.protocol.tools import Intent
@@ -14,8 +14,9 @@ from kimi_cli.safety.path_rules import judge_path
 from kimi_cli.safety.places import Objection, Places
 from kimi_cli.safety.policy import ALLOW, Decision
 from kimi_cli.safety.rules import Rule, RuleSet
-from kimi_cli.safety.shell_policy import Judgement, PartVerdict, Place, judge_shell
-from kimi_cli.safety.suggest import suggestion
+
+if TYPE_CHECKING:
+    from kimi_cli.safety.shell_policy import Judgement, PartVerdict
 
 Scope = Literal["session", "project"]
 SEVERITY = {"allow": 0, "ask": 1, "deny": 2}
@@ -44,7 +45,7 @@ class SessionPolicy:
         yolo: bool = False,
     ) -> None:
         self._places = places
-        self._place = Place(tuple(map(_resolved, folders)), project, home)
+        self._folders = tuple(map(_resolved, folders))
         self._rules = rules
         self._project = project.resolve()
         self._home = home.resolve() if home else None
@@ -89,13 +90,16 @@ class SessionPolicy:
         self._rules |= RuleSet(allow=(Rule.parse(rule, f"an answer, for the {scope}"),))
 
     def _judge(self, command: str) -> Judgement:
+        # What judges commands is loaded with the first of them.
+        from kimi_cli.safety.shell_policy import Place, judge_shell
+
         return judge_shell(
             command,
             self._rules,
             confined=self._confined,
             yolo=self._yolo,
             mode=self._sandbox.mode,
-            place=self._place,
+            place=Place(self._folders, self._project, self._home),
             secret=self._places.is_secret,
         )
 
@@ -155,6 +159,8 @@ def _beyond_rule(doing: Sequence[PartVerdict], grant: Grant) -> str:
     enough: a command of several programs, or one that leaves the sandbox."""
     if len(doing) != 1 or grant.unconfined:
         return ""
+    from kimi_cli.safety.suggest import suggestion
+
     return suggestion(doing[0].part, grant) or ""
 
 
