@@ -64,7 +64,9 @@ def main(
         Literal["text", "json", "stream-json"],
         typer.Option(help="text: the answer; json: one object; stream-json: one event a line."),
     ] = "text",
-    model: Annotated[str | None, typer.Option("-m", "--model", help="The model's id.")] = None,
+    model: Annotated[
+        str | None, typer.Option("-m", "--model", help="The model's id.", metavar="NAME")
+    ] = None,
     thinking: Annotated[
         str | None, typer.Option(help="on, off, or an effort the model knows.", metavar="SWITCH")
     ] = None,
@@ -79,7 +81,8 @@ def main(
         ),
     ] = None,
     image: Annotated[
-        list[Path] | None, typer.Option(help="An image to show the model; may be repeated.")
+        list[Path] | None,
+        typer.Option(help="An image to show the model; may be repeated.", metavar="FILE"),
     ] = None,
     cwd: Annotated[
         Path | None, typer.Option("-C", "--cwd", help="Work in this folder.", metavar="DIR")
