@@ -127,7 +127,7 @@ def test_old_slots_go_and_used_ones_stay(tmp_path: Path) -> None:
         os.utime(slot.folder / "lock", (1000, 1000))
     # As an overlay leaves its work folder.
     (old.folder / "work/x/work").mkdir(parents=True)
-    (old.folder / "work/x/work/f").write_text("")
+    (old.folder / "work" / "x" / "work" / "f").write_text("")
     (old.folder / "work/x/work").chmod(0)
     (old.folder / "link").symlink_to(young.folder)
     old.close()
