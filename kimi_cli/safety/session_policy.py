@@ -78,8 +78,7 @@ class SessionPolicy:
                 "(an allow rule, --network on or --sandbox off would change that)",
             )
         command = next((one.target for one in intents if one.kind == "execute"), "")
-        judged = self._judge(command)
-        doing = [one for one in judged.parts if not one.klass.read_only]
+        doing = self._judge(command).active
         rule = _beyond_rule(doing, denial.grant)
         return Decision("ask", denial.reason, denial.grant, rule, _marks(doing))
 

@@ -112,10 +112,9 @@ class Judgement:
         return tuple(dict.fromkeys(found))
 
     @property
-    def program(self) -> str | None:
-        """The rule for the only part that does more than read; None when there are several."""
-        active = [each.part for each in self.parts if not each.klass.read_only]
-        return suggestion(active[0]) if len(active) == 1 else None
+    def active(self) -> tuple[PartVerdict, ...]:
+        """The parts that do more than read."""
+        return tuple(each for each in self.parts if not each.klass.read_only)
 
 
 def judge_shell(
