@@ -139,4 +139,7 @@ def rules_in_force(loaded: Loaded, home: Path, root: Path | None) -> RuleSet:
 
 
 def _keep(home: Path, rule: str, root: Path) -> None:
-    keep_rule(home, "allow", rule, root)
+    try:
+        keep_rule(home, "allow", rule, root)
+    except SettingsError as error:
+        raise OSError(str(error)) from None

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kimi_cli.agent.host import Journal, Leave, Wish
+from kimi_cli.protocol.events import Notice
 from kimi_cli.protocol.messages import ToolCallPart
 from kimi_cli.protocol.sandbox import NOTHING, Denial, Grant
 from kimi_cli.protocol.tools import Intent
@@ -68,5 +69,9 @@ class Permits:
         if not leave.allowed:
             return Permit(leave.words)
         if leave.scope != "once":
-            self._policy.remember(decision.rule, leave.scope)
+            try:
+                self._policy.remember(decision.rule, leave.scope)
+            except OSError as error:
+                # The answer holds all the same, for as long as this session.
+                journal.record(Notice(level="warning", text=f"the rule was not kept: {error}"))
         return Permit(grant=decision.grant)

@@ -84,9 +84,9 @@ class SessionPolicy:
 
     def remember(self, rule: str, scope: Scope) -> None:
         """Let a rule hold from now on, for the project also in later sessions. Raises OSError."""
+        self._rules |= RuleSet(allow=(Rule.parse(rule, f"an answer, for the {scope}"),))
         if scope == "project":
             self._keep(rule)
-        self._rules |= RuleSet(allow=(Rule.parse(rule, f"an answer, for the {scope}"),))
 
     def _judge(self, command: str) -> Judgement:
         # What judges commands is loaded with the first of them.

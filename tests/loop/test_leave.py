@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from kimi_cli.protocol.event import Event
-from kimi_cli.protocol.events import QuestionAnswered, QuestionAsked, ToolResult
+from kimi_cli.protocol.events import Notice, QuestionAnswered, QuestionAsked, ToolResult
 from kimi_cli.protocol.messages import TextPart
 from kimi_cli.protocol.operations import Answer
 from kimi_cli.settings import kept_rules
@@ -136,3 +136,17 @@ async def test_a_pipe_does_not_hide_what_was_refused(
     _, [result], questions = await results(stage, [command], answers)
     assert len(questions) == asked
     assert ("The sandbox stopped it" in words(result)) == asked
+
+
+async def test_a_rule_that_can_not_be_kept_holds_for_the_session(
+    stage: StageMaker, outside: Path, tmp_path: Path
+) -> None:
+    commands = [f"touch {outside}/a", f"touch {outside}/b"]
+    async with stage(shell(*commands), on_ask="wait") as s:
+        # Only now: a session would not begin with rules that can't be read.
+        (tmp_path / "home/rules").mkdir()
+        answering(s, {"answer": "project"})
+        await s.session.run_turn("go")
+        assert [one.status for one in s.of(ToolResult)] == ["ok", "ok"]
+        [notice] = s.of(Notice)
+        assert "the rule was not kept" in notice.text
