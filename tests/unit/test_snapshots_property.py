@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from kimi_cli.workspace.snapshots import Snapshots
@@ -112,6 +112,8 @@ edited = given(first=lists, second=lists, third=lists, is_repository=st.booleans
 
 
 @quick
+# Empty folders, one in another, stand where a file was.
+@example([], [("write", b"a", b"aaa", 0o644)], [("remove", b"a/a/a", b"", 0o644)], False)
 @edited
 def test_a_restore_gives_back_what_was_covered(
     first: list[Edit], second: list[Edit], third: list[Edit], is_repository: bool

@@ -172,9 +172,7 @@ def _keep_owner(descriptor: int, owner: os.stat_result) -> None:
 
 def _place_new(folder: int, temporary: bytes, name: bytes) -> None:
     """Give the file its name without replacing what may have come there."""
-    with contextlib.suppress(OSError):
-        # An empty folder is in no snapshot, and may stand where a file has to be.
-        os.rmdir(name, dir_fd=folder)
+    _remove_empty(folder, name)
     try:
         os.link(temporary, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
     except FileExistsError:
@@ -186,6 +184,17 @@ def _place_new(folder: int, temporary: bytes, name: bytes) -> None:
             os.stat(name, dir_fd=folder, follow_symlinks=False)
             raise SnapshotError(_TAKEN) from None
         os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def _remove_empty(folder: int, name: bytes) -> None:
+    """Empty folders are in no snapshot, and may stand, one in another, where a file has to be."""
+    with contextlib.suppress(OSError):
+        found = os.fwalk(name, topdown=False, dir_fd=folder)
+        if not any(files for _, _, files, _ in found):
+            for _, folders, _, inside in os.fwalk(name, topdown=False, dir_fd=folder):
+                for empty in folders:
+                    os.rmdir(empty, dir_fd=inside)
+            os.rmdir(name, dir_fd=folder)
 
 
 def _prune(folders: Folders, deleted: Iterable[bytes], keep: Callable[[bytes], bool]) -> None:
