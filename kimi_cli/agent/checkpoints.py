@@ -28,12 +28,18 @@ HEAD_START = 0.2
 """Seconds; what a snapshot loads and reads would hold up the first request of the turn."""
 PATIENCE = 30.0
 """Seconds that the end of a turn waits for its snapshot."""
+UNEXPLAINED = 2.0
+"""Seconds that a change waits for the snapshot before it without a word."""
 HURRY = 0.5
 """The same for a turn that was interrupted: whoever did that does not wait longer than a second."""
 
 
 class Snapshotter(Protocol):
-    """What takes the snapshots; both calls block. They raise SnapshotError, OSError."""
+    """What takes the snapshots; both calls block. They raise SnapshotError, OSError. ``reading``
+    is how many files the one under way reads, 0 when that is not known."""
+
+    @property
+    def reading(self) -> int: ...
 
     def take(self) -> Snapshot: ...
 
@@ -50,7 +56,9 @@ class Checkpoints:
         self._snapshots = snapshots
         self._record = record
         self._taking: asyncio.Future[Snapshot] | None = None
+        self._taker: Snapshotter | None = None
         self._looked = False
+        self._explained = False
         self._recovered: Recovered | None = None
         self._changing = False
         self._wanted = asyncio.Event()
@@ -74,7 +82,10 @@ class Checkpoints:
             return
         self._wanted.set()
         # Shielded: a thread can't be stopped, and whoever comes next wants its result too.
-        await asyncio.wait([self._taking])
+        done, _ = await asyncio.wait([self._taking], timeout=UNEXPLAINED)
+        if not done:
+            self._explain()
+            await asyncio.wait([self._taking])
         self._changing = True
         self._say_recovered()
         self._note("turn_start", self._taking)
@@ -107,11 +118,16 @@ class Checkpoints:
         return await asyncio.to_thread(self._take)
 
     def _take(self) -> Snapshot:
-        snapshots = self._snapshots()
+        snapshots = self._taker = self._snapshots()
         if not self._looked:
             self._recovered = snapshots.recover()
             self._looked = True
         return snapshots.take()
+
+    def _explain(self) -> None:
+        if not self._explained:
+            self._explained = True
+            self._record(Notice(text=waiting(self._taker.reading if self._taker else 0)))
 
     def _say_recovered(self) -> None:
         found, self._recovered = self._recovered, None
@@ -137,6 +153,12 @@ def limits_of(settings: Undo) -> Limits:
     from kimi_cli.workspace.snapshots.model import Limits
 
     return Limits(max_file=int(settings.max_file_mb * 2**20), max_files=settings.max_files)
+
+
+def waiting(reading: int) -> str:
+    """What is said of a change that waits for a snapshot which reads so many files."""
+    text = "before the first change, kimi takes a snapshot of the files for kimi undo"
+    return f"{text}: {reading:,} to read, next time only what changed" if reading else text
 
 
 def recovered(found: Recovered) -> str:

@@ -29,6 +29,9 @@ COUNTED = 500
 class Snapshots(Protocol):
     """What is asked of the snapshots."""
 
+    @property
+    def reading(self) -> int: ...
+
     def take(self) -> Snapshot: ...
 
     def get(self, snapshot: str) -> Snapshot: ...

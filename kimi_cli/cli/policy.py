@@ -9,17 +9,15 @@ from typing import Annotated, Literal, NoReturn
 import typer
 
 from kimi_cli.cli.here import working_directory
-from kimi_cli.settings import (
-    Loaded,
-    SettingsError,
-    drop_rule,
-    is_trusted,
-    keep_rule,
-    kept_rules,
-    kimi_home,
-    load_settings,
-    user_home,
+from kimi_cli.frontends.policy_rules import (
+    NO_RULES,
+    explanation,
+    load,
+    rule_lines,
+    rule_rows,
+    rule_text,
 )
+from kimi_cli.settings import Loaded, SettingsError, drop_rule, keep_rule, kimi_home
 from kimi_cli.workspace.roots import project_root
 
 app = typer.Typer(
@@ -47,26 +45,21 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Say whether a command would run, be asked about or denied, and why. Nothing is run."""
-    from kimi_cli.agent.guarding import rules_in_force
-    from kimi_cli.safety.explain import explain as explained
-    from kimi_cli.safety.shell_policy import Place
-
     root = project_root(working_directory())
     try:
         loaded = _load(root)
-        rules = rules_in_force(loaded, _home(), root)
+        found = explanation(
+            command,
+            loaded,
+            env=os.environ,
+            home=_home(),
+            root=root,
+            cwd=working_directory(),
+            mode=sandbox or loaded.settings.sandbox.mode,
+            yolo=yolo,
+        )
     except SettingsError as error:
         _fail(error)
-    mode = sandbox or loaded.settings.sandbox.mode
-    folders = (root, *map(Path, loaded.settings.workspace.add_dirs))
-    found = explained(
-        command,
-        rules,
-        confined=mode != "off",
-        yolo=yolo,
-        mode=mode,
-        place=Place(folders, working_directory(), user_home(os.environ)),
-    )
     print(json.dumps(found.as_json(), indent=2, ensure_ascii=False) if as_json else found)
 
 
@@ -76,28 +69,16 @@ def show(as_json: AsJson = False) -> None:
     root = project_root(working_directory())
     try:
         loaded = _load(root)
-        kept = kept_rules(_home(), root)
+        rows = rule_rows(loaded, _home(), root)
     except SettingsError as error:
         _fail(error)
-    rows = [
-        {"verdict": verdict, "rule": rule, "source": str(source)}
-        for verdict, rule, source in loaded.rules
-    ]
-    rows += [
-        {
-            "verdict": one.verdict,
-            "rule": one.rule,
-            "source": f"kept for {one.project}" if one.project else "kept, everywhere",
-        }
-        for one in kept
-    ]
     if as_json:
         print(json.dumps(rows, indent=2, ensure_ascii=False))
         return
-    for row in sorted(rows, key=lambda row: ("deny", "ask", "allow").index(row["verdict"])):
-        print(f"{row['verdict']:5}  {row['rule']}  # {row['source']}")
+    for line in rule_lines(rows):
+        print(line)
     if not rows:
-        print("no rules: the sandbox decides, and what wants out of it is asked", file=sys.stderr)
+        print(NO_RULES, file=sys.stderr)
 
 
 @app.command()
@@ -147,20 +128,14 @@ def _add(verdict: Literal["allow", "ask", "deny"], text: str, everywhere: bool) 
 
 def _normal(text: str, verdict: Literal["allow", "ask", "deny"] = "allow") -> str:
     """The rule as it is written down. Ends with 2 for one that is none."""
-    from kimi_cli.safety.rules import RuleSet
-
     try:
-        rules = RuleSet.of(**{verdict: [(text, "")]})
+        return rule_text(text, verdict)
     except ValueError as error:
         _fail(error)
-    [rule] = getattr(rules, verdict)
-    return str(rule)
 
 
 def _load(root: Path) -> Loaded:
-    loaded = load_settings(
-        env=os.environ, project_root=root, flags={}, trusted=is_trusted(_home(), root)
-    )
+    loaded = load(os.environ, _home(), root)
     for warning in loaded.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     return loaded

@@ -16,10 +16,17 @@ from kimi_cli.agent import Session, StopReason
 from kimi_cli.frontends.transcript import Transcript
 from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.events import ToolResult
+from kimi_cli.workspace.programs import find_trusted
 
 HERE = Path(__file__).resolve().parent.parent / "demo"
 RECORDING = HERE / "session.jsonl"
-IDENTITY = {"name": "kimi demo", "email": "demo@localhost"}
+SETTINGS = {
+    "user.name": "kimi demo",
+    "user.email": "demo@localhost",
+    # The user's own signing and hooks have no business in a throw-away repository.
+    "commit.gpgsign": "false",
+    "core.hooksPath": os.devnull,
+}
 
 INTRO = """kimi demo · a small project with a failing test, in {root}
 The model's replies are recorded: no model is called, nothing leaves this machine.
@@ -53,23 +60,16 @@ class Witness:
 def make_project(folder: Path) -> Path:
     """Copy the demo project to ``folder`` and commit it there; returns its root.
 
-    Raises OSError, or git's error when there is no usable git.
+    Raises OSError, PermissionError for a git that a command could have planted, and what git said.
     """
     root = folder / "project"
     shutil.copytree(HERE / "project", root, ignore=shutil.ignore_patterns("__pycache__"))
-    import git
-
-    repository = git.Repo.init(root, initial_branch="main")
-    with repository.config_writer() as config:
-        for key, value in IDENTITY.items():
-            config.set_value("user", key, value)
-        # The user's own signing and hooks have no business in a throw-away repository.
-        config.set_value("commit", "gpgsign", "false")
-        config.set_value("core", "hooksPath", os.devnull)
+    _git(root, "init", "--quiet", "--initial-branch=main")
+    for key, value in SETTINGS.items():
+        _git(root, "config", key, value)
     (root / ".gitignore").write_text("__pycache__/\n")
-    repository.git.add(all=True)
-    repository.git.commit(message="A cart that counts coupons twice")
-    repository.close()
+    _git(root, "add", "--all")
+    _git(root, "commit", "--quiet", "--message=A cart that counts coupons twice")
     return root
 
 
@@ -119,7 +119,26 @@ def tests_pass(root: Path) -> bool:
 
 def changes(root: Path) -> str:
     """What the run changed, as git sees it."""
-    import git
+    return _git(root, "diff", "--no-ext-diff", "--no-color")
 
-    with git.Repo(root) as repository:
-        return str(repository.git.diff())
+
+def _git(root: Path, *arguments: str) -> str:
+    program = find_trusted("git", [root, *_current_project()])
+    if program is None:
+        raise FileNotFoundError("there is no git")
+    # A hook that runs us tells git where to work.
+    env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    done = subprocess.run([program, *arguments], cwd=root, env=env, capture_output=True)
+    if done.returncode != 0:
+        raise OSError(f"git {arguments[0]}: {os.fsdecode(done.stderr)}")
+    return os.fsdecode(done.stdout)
+
+
+def _current_project() -> list[Path]:
+    """The folder we were started in, where commands of other sessions may have worked."""
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:
+        return []
+    # In the home folder, and around it, there are the user's own programs too.
+    return [] if Path(os.path.expanduser("~")).is_relative_to(here) else [here]

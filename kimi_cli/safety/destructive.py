@@ -7,11 +7,15 @@ Kept short on purpose. It names what neither the sandbox (they stay inside the w
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from kimi_cli.safety.shell_parts import Part
 from kimi_cli.safety.wrapping_git import git_subcommand
+
+_ALL_OF_A_VARIABLE = re.compile(r"\$(\w+|\{\w+\})/+\.?\*?")
+"""All of ``/`` when the variable is empty."""
 
 
 def destructive(
@@ -46,6 +50,8 @@ def _rm(part: Part, places: Sequence[Path], cwd: Path | None) -> tuple[str, int]
 
 def _everything(text: str, places: Sequence[Path], cwd: Path | None) -> bool:
     """Whether a path stands for ``/``, the home folder, or a workspace folder or one above."""
+    if _ALL_OF_A_VARIABLE.fullmatch(text):
+        return True
     path = text.removesuffix("/*").removesuffix("/.*").rstrip("/")
     if path in (
         "",
@@ -81,6 +87,7 @@ _GIT: dict[str, tuple[frozenset[str], str]] = {
         "it replaces or removes what others have pushed",
     ),
     "filter-branch": (frozenset(), "it rewrites every commit"),
+    "filter-repo": (frozenset(), "it rewrites every commit and drops the old ones"),
     "update-ref": (frozenset({"-d", "--stdin"}), "it removes a reference without a trace"),
 }
 

@@ -8,8 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from kimi_cli.protocol.modes import Mode
 from kimi_cli.protocol.sandbox import Denial, Grant, SandboxState
 from kimi_cli.protocol.tools import Intent
+from kimi_cli.safety import modes
 from kimi_cli.safety.path_rules import judge_path
 from kimi_cli.safety.places import Objection, Places
 from kimi_cli.safety.policy import ALLOW, Decision
@@ -28,8 +30,9 @@ class SessionPolicy:
 
     ``folders`` are those that commands may write to; ``project`` and ``home`` (the user's) anchor
     the patterns of path rules. ``sandbox`` tells what holds for commands; ``keep`` writes a rule
-    down for the project. ``yolo``: nothing is asked; what would be is allowed where the sandbox
-    would let a command do it too, else denied.
+    down for the project. ``mode`` may be changed at any time; ``yolo`` begins with the mode of
+    that name: nothing is asked; what would be is allowed where the sandbox would let a command do
+    it too, else denied.
     """
 
     def __init__(
@@ -51,7 +54,11 @@ class SessionPolicy:
         self._home = home.resolve() if home else None
         self._sandbox = sandbox
         self._keep = keep
-        self._yolo = yolo
+        self.mode: Mode = "yolo" if yolo else "auto"
+
+    @property
+    def _yolo(self) -> bool:
+        return self.mode == "yolo"
 
     @property
     def _confined(self) -> bool:
@@ -71,6 +78,8 @@ class SessionPolicy:
         """Whether a command that the sandbox stopped may run again with what it lacked."""
         if denial.grant is None:
             return Decision("deny", denial.reason)
+        if self.mode == "plan" and (refusal := modes.planned_leave(denial.reason, denial.grant)):
+            return refusal
         if self._yolo:
             return Decision(
                 "deny",
@@ -95,15 +104,18 @@ class SessionPolicy:
         return judge_shell(
             command,
             self._rules,
-            confined=self._confined,
+            # Where every change is asked for, or none is made, what only the sandbox holds is one.
+            confined=self._confined and self.mode in ("auto", "yolo"),
             yolo=self._yolo,
-            mode=self._sandbox.mode,
+            mode="read-only" if self.mode == "plan" else self._sandbox.mode,
             place=Place(self._folders, self._project, self._home),
             secret=self._places.is_secret,
         )
 
     def _command(self, intent: Intent) -> Decision:
         judged = self._judge(intent.target)
+        if self.mode == "plan":
+            return modes.planned_command(judged)
         return Decision(
             judged.verdict, judged.reason, judged.grant, judged.suggest or "", judged.marks
         )
@@ -126,13 +138,19 @@ class SessionPolicy:
             home=self._home,
             named=path,
         )
-        if judged.verdict == "allow":
-            return ALLOW
         if judged.verdict == "deny":
             return Decision("deny", f"{path} is denied by the rule {judged.rule}")
+        if kind == "write" and self.mode == "plan":
+            return modes.planned_write(path)
+        if judged.verdict == "allow":
+            return ALLOW
         if judged.verdict == "ask" and not self._yolo:
             return Decision("ask", f"{path} is to be asked for by the rule {judged.rule}")
-        return self._objected(kind, real, objection) if objection else ALLOW
+        if objection:
+            return self._objected(kind, real, objection)
+        if kind == "write" and self.mode == "ask":
+            return modes.asked_write(path, _path_rule(kind, real))
+        return ALLOW
 
     def _objected(self, kind: str, real: Path, objection: Objection) -> Decision:
         if not self._yolo:

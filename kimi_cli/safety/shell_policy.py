@@ -17,30 +17,10 @@ from kimi_cli.safety.rule_match import covers, hits
 from kimi_cli.safety.rules import Rule, RuleSet
 from kimi_cli.safety.shell_parse import parse
 from kimi_cli.safety.shell_parts import Part
+from kimi_cli.safety.showing import named, replaced, shown
 from kimi_cli.safety.suggest import suggestion
 
 Verdict = Literal["allow", "ask", "deny"]
-SHOWING = frozenset(
-    {
-        *(
-            "cat",
-            "tac",
-            "nl",
-            "head",
-            "tail",
-            "less",
-            "more",
-            "bat",
-            "strings",
-            "xxd",
-            "od",
-            "hexdump",
-        ),
-        *("grep", "egrep", "fgrep", "rg", "sed", "awk", "cut", "sort", "uniq", "diff", "jq", "yq"),
-        *("base64", "base32", "cp", "mv", "tar", "zip", "gzip", "scp", "rsync", "curl", "openssl"),
-    }
-)
-"""Programs that show, copy or send the files they are given."""
 _ORDER: dict[Verdict, int] = {"allow": 0, "ask": 1, "deny": 2}
 
 
@@ -216,9 +196,12 @@ def _judge(
         return result("allow", "a rule allows it", allowing, grant)
     if danger and not yolo:
         return result("ask", danger)
-    private = next((path for path in _named(part) if _is_secret(path, secret)), None)
-    if private and part.name in SHOWING and not yolo:
+    private = next((path for path in shown(part) if _is_secret(path, secret)), None)
+    if private and not yolo:
         return result("ask", f"{private} may hold secrets")
+    lost = replaced(part)
+    if _is_secret(lost, secret) and not yolo and os.path.lexists(_target(lost, part, place) or "/"):
+        return result("ask", f"it replaces {lost}, which may hold secrets")
     if confined:
         return result("allow", "the sandbox holds it")
     if klass.read_only:
@@ -269,18 +252,11 @@ def _touches(rule: Rule, part: Part, place: Place) -> Literal["yes", ""]:
     """Whether a deny or ask rule for files means a file that the command names."""
     if rule.tool == "shell" or rule.path is None:
         return ""
-    for path in part.writes if rule.tool == "write" else _named(part):
+    for path in part.writes if rule.tool == "write" else named(part):
         real = _target(path, part, place)
         if real and means(rule, real, place.project, place.home, generous=True):
             return "yes"
     return ""
-
-
-def _named(part: Part) -> list[str]:
-    """Words that could be files it reads."""
-    words = [w.text for w in part.argv[1:] if w.known]
-    words += [w.partition("=")[2] for w in words if "=" in w]
-    return [word for word in (*part.reads, *words) if word and not word.startswith("-")]
 
 
 def _is_secret(path: str, secret: Callable[[str], bool] | None) -> bool:

@@ -105,6 +105,10 @@ class Fold:
             case "compaction":
                 self.compactions += 1
                 self._spend(event)
+            case "aside":
+                self._spend(event)
+                if self.before is not None:
+                    self.before = self._with(self.before, event)
             case "title":
                 self.title = one_line(_text(event.get("text")))[:500]
             case "turn_started":
@@ -156,6 +160,15 @@ class Fold:
             self.steps += whole(event, "steps")
             self._spend(event)
         self.before = None
+
+    def _with(self, spent: Sequence[Any], event: dict[str, Any]) -> Sequence[Any]:
+        """What was spent, and what the event did beside it."""
+        other = Fold()
+        other.steps, other.input_tokens, other.output_tokens, other.cached_tokens, other.cost = (
+            spent
+        )
+        other._spend(event)
+        return other.spent
 
     def _spend(self, event: dict[str, Any]) -> None:
         usage = event.get("usage")

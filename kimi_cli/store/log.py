@@ -8,6 +8,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -21,6 +22,7 @@ from kimi_cli.store.errors import SessionNotFound, SessionTooNew, StoreError
 from kimi_cli.store.events_file import EVENTS, encode_event, read_tail, too_new
 from kimi_cli.store.index import OUTPUTS, find, new_folder, project_folder
 from kimi_cli.store.lock import acquire, busy
+from kimi_cli.store.unsaved import UnsavedFolder
 
 # Python has no fdatasync on macOS.
 _flush_to_disk = getattr(os, "fdatasync", os.fsync)
@@ -206,17 +208,17 @@ class SessionLog:
 
 
 class MemoryLog:
-    """A session that is not kept: events go nowhere, files to a temporary folder that is removed
-    at the end."""
+    """A session that is not kept: events go nowhere, files to a folder below KIMI_HOME (``home``)
+    that is removed at the end, or to a temporary one where that can't be written."""
 
-    def __init__(self) -> None:
-        """Raises StoreError when there is no temporary folder to write in."""
+    def __init__(self, home: Path | None = None) -> None:
+        """Raises StoreError when there is no folder to write in."""
+        self._remove, self.path = _unsaved_folder(home)
         try:
-            self._folder = tempfile.TemporaryDirectory(prefix="kimi-", ignore_cleanup_errors=True)
-            self.path = Path(self._folder.name)
             self.outputs.mkdir()
             self.blobs.mkdir()
         except OSError as error:
+            self._remove()
             raise StoreError.of("no temporary folder can be made", error) from error
 
     @property
@@ -238,9 +240,22 @@ class MemoryLog:
         pass
 
     def close(self) -> None:
-        self._folder.cleanup()
+        self._remove()
 
     discard = close
+
+
+def _unsaved_folder(home: Path | None) -> tuple[Callable[[], None], Path]:
+    """A folder for the files of a session that is not kept, and what removes it."""
+    if home is not None:
+        with suppress(OSError):
+            private = UnsavedFolder(home)
+            return private.remove, private.path
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="kimi-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise StoreError.of("no temporary folder can be made", error) from error
+    return folder.cleanup, Path(folder.name)
 
 
 def _flush(descriptor: int, media: list[Path]) -> None:

@@ -164,6 +164,10 @@ def make_layers(
         target = _target(cache, user_home, env)
         if any(target.is_relative_to(folder) or folder.is_relative_to(target) for folder in own):
             continue
+        if cache.name == "xdg" and not env.get("UV_LINK_MODE"):
+            # A layer is a mount of its own, and no hard link leads out of that: uv would try, and
+            # warn of it at each install.
+            variables["UV_LINK_MODE"] = "copy"
         there = target.is_dir()
         if overlays and there:
             upper, work = _made(slot / "layers" / cache.name, slot / "work" / cache.name)

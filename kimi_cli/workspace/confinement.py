@@ -64,7 +64,9 @@ class Confinement:
         self._folders = list(dict.fromkeys(_real(folder) for folder in folders))
         self._more = [expand(text, self._user_home) for text in write]
         self._repositories = Repositories(self._folders, self._user_home)
-        self._guard = Guard(outputs / "set-aside", self._folders)
+        self._guard = Guard(
+            _real(outputs) / "set-aside", [*self._folders, *self._more, *self._shared_temp()]
+        )
         self._secrets: tuple[object, list[Path]] | None = None
         self._caches = SessionCaches(
             caches or self._home,

@@ -19,7 +19,9 @@ NETWORK = re.compile(
     | Failed\ to\ resolve\ '|NameResolutionError | dns\ error: | failed\ to\ lookup\ address
     | Failed\ to\ fetch\ https?: | Could\ not\ connect\ to\ (?!.*(localhost|127\.))\S+:\d+
     | APIConnectionError | fetch\ failed
-    | you're\ using\ offline\ mode\ \(--offline\) | attempting\ to\ make\ an\ HTTP\ request,\ but
+    | offline\ mode\ \(--offline\) | could\ not\ be\ found\ in\ registry\ index
+    | could\ not\ find\ `[^`]+`\ in\ registry\ ` | config\.json\ not\ found\ in\ registry
+    | attempting\ to\ make\ an\ HTTP\ request,\ but
     | network\ (was|is|connectivity\ is)\ disabled | Network\ disabled,\ request\ canceled
     | outgoing\ traffic\ has\ been\ disabled | offline\ mode\ is\ enabled | HF_HUB_OFFLINE
     | ERR_INTERNET_DISCONNECTED | ERR_NAME_NOT_RESOLVED | ERR_ADDRESS_UNREACHABLE

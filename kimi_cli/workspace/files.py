@@ -77,6 +77,9 @@ class WorkspaceFiles:
     def check_fresh(self, path: Path, content: bytes) -> None:
         self._ledger.check(path, digest_of(content))
 
+    def diff(self, path: Path, before: bytes | None, after: bytes) -> str:
+        return diffs.compare(before, after, self.show(path)).text
+
     def replace(
         self, path: Path, content: bytes, *, expected: bytes | None, real: Path | None = None
     ) -> FileTouch:

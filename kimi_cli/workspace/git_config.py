@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +17,15 @@ _SECTION = re.compile(r'\[\s*([-.A-Za-z0-9]+)\s*(?:"((?:[^"\\]|\\.)*)")?\s*\]')
 _KEY = re.compile(r"([A-Za-z][-A-Za-z0-9]*)[ \t]*(=?)")
 # Not str.isspace: git knows no other (ctype.c).
 _SPACE = " \t\n\r"
+# With these a value turns something of git's own on or off.
+_SWITCHES = re.compile(r"core\.fsmonitor|pager\..+")
 _ESCAPES = {"n": "\n", "t": "\t", "b": "\b"}
 
 _PROGRAMS = re.compile(
     r"core\.(fsmonitor|hookspath|sshcommand|gitproxy|pager|editor|askpass|alternaterefscommand)"
     r"|(alias|pager|interactive|sequence|browser|man|guitool)\..+|credential\.(.+\.)?helper"
     r"|(filter|diff|difftool|merge|mergetool)\..+\.(clean|smudge|process|textconv|command|driver|cmd)"
+    r"|(difftool|mergetool)\..+\.path|hook\..+\.command|tar\..+\.command|protocol\.allow"
     r"|diff\.external|gpg\.(.+\.)?program|include\.path|includeif\..+\.path|submodule\..+\.update"
     r"|uploadpack\.packobjectshook|remote\..+\.(uploadpack|receivepack|vcs)"
     r"|protocol\.ext\.allow|trailer\..+\.(command|cmd)"
@@ -48,17 +52,37 @@ class ConfigFile:
 
     def programs(self) -> list[str]:
         """The settings that name a program to run, or a file with such settings."""
-        return [key for key, value in self.values if value and _PROGRAMS.fullmatch(key)]
+        return [key for key, value in self.values if names_program(key, value)]
+
+
+def names_program(key: str, value: str) -> bool:
+    """Whether the setting names a program to run, or a file with such settings."""
+    if not value or not _PROGRAMS.fullmatch(key):
+        return False
+    if key.startswith("submodule."):
+        # The others are ways to update, gitmodules(5).
+        return value.startswith("!")
+    return not (value in ("true", "false") and _SWITCHES.fullmatch(key))
 
 
 def read_config(path: Path) -> ConfigFile:
     """The file, empty when it can't be read; of a large one the first megabyte."""
     try:
-        with path.open("rb") as file:
-            data = file.read(_LARGEST)
+        # A FIFO would make us wait for somebody to write to it.
+        with open(path, "rb", opener=_at_once) as file:
+            data = file.read(_LARGEST) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
     except OSError:
         return ConfigFile(path)
+    return parse_config(path, data)
+
+
+def parse_config(path: Path, data: bytes) -> ConfigFile:
+    """What the file at ``path`` says, ``data`` being its content."""
     return ConfigFile(path, tuple(_parse(os.fsdecode(data).replace("\r\n", "\n"))))
+
+
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _parse(text: str) -> Iterator[tuple[str, str]]:

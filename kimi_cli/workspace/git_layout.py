@@ -197,6 +197,9 @@ def _folders(parent: str) -> list[tuple[str, str]]:
 
 def _first_line(file: Path) -> str:
     try:
+        # Whoever can put a FIFO there would make us wait.
+        if not file.is_file():
+            return ""
         with file.open("rb") as stream:
             data = stream.read(_LARGEST_POINTER)
     except OSError:

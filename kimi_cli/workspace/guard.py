@@ -7,33 +7,22 @@ made is set aside, never deleted. Between the two it was there: this undoes, it 
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
-import shutil
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kimi_cli.workspace.git_config import read_config
+from kimi_cli.workspace import nofollow
+from kimi_cli.workspace.git_defuse import without_programs
 from kimi_cli.workspace.git_layout import GitLayout
+from kimi_cli.workspace.kept_files import Kept, Notes, Snapshot, put_back
+from kimi_cli.workspace.quarantine import Quarantine
 
-_LARGEST = 4 << 20
-_MOST_FILES = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A file, folder or symlink as it was. ``content`` is that of a file, None when it was too
-    large to keep; ``target`` that of a symlink."""
-
-    kind: int
-    mode: int
-    content: bytes | None = None
-    target: str = ""
-
-
-Snapshot = dict[Path, Kept | None]
-"""What there was at each path, None for nothing; of a folder all that was in it too."""
+_LOOK_INSIDE = stat.S_IRUSR | stat.S_IXUSR
+_LFS = " Git LFS needs none in a repository once its owner has run `git lfs install`."
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,22 +46,22 @@ class _Open:
 
 
 class Guard:
-    """Compares and puts back. ``quarantine`` is the folder that takes what is set aside, made when
-    it is needed; repositories that commands made are looked at below the ``bases``."""
+    """Compares and puts back, going by descriptors: commands that still run may change any folder
+    on the way while it works. ``quarantine`` is the folder that takes what is set aside, resolved,
+    made when it is needed; repositories that commands made are looked at below the ``bases``."""
 
     def __init__(self, quarantine: Path, bases: Sequence[Path]) -> None:
-        self._quarantine = quarantine
+        self._quarantine = Quarantine(quarantine)
         self._bases = bases
         self._open: dict[int, _Open] = {}
-        self._told: set[tuple[str, ...]] = set()
-        self._cache: dict[Path, tuple[tuple[int, ...], Kept]] = {}
+        self._notes = Notes()
 
     def before(self, number: int, watch: Watch) -> None:
         """Note how things are before the command ``number`` starts."""
         self._open[number] = _Open(
             watch.repositories,
-            {path: self._note(path) for path in watch.paths},
-            {path: self._note(path) for path in watch.pointers},
+            dict(self._noted(watch.paths)),
+            dict(self._noted(watch.pointers)),
         )
 
     def after(self, number: int, layouts: Iterable[GitLayout]) -> list[str]:
@@ -87,94 +76,146 @@ class Guard:
         for path, was in opened.pointers.items():
             if path.parent.is_dir():
                 said += self._settle(path, was)
-        new = {layout.common_dir: layout.top for layout in layouts}
-        for common, top in new.items():
-            ours = any(common.is_relative_to(base) for base in self._bases)
-            if ours and common not in opened.repositories:
-                said += self._new_repository(common, top)
-        # What a command with more rights changed must not count against one that still runs.
-        for other in self._open.values():
-            for path in other.paths.keys() - opened.paths.keys():
-                other.paths[path] = self._note(path)
+        for layout in layouts:
+            if layout.common_dir in opened.repositories:
+                if layout.git_dir != layout.common_dir:
+                    said += self._new_config(layout.git_dir / "config.worktree", layout.top)
+            elif self._ours(layout.common_dir):
+                said += self._new_repository(layout)
+        for later, other in self._open.items():
+            if later > number:
+                # It may have found what this one had planted, or had taken away for a moment.
+                _take_over(other.paths, opened.paths)
+                _take_over(other.pointers, opened.pointers)
+            # What a command with more rights changed must not count against one that still runs.
+            other.paths.update(self._noted(other.paths.keys() - opened.paths.keys()))
         return said
 
-    def _note(self, path: Path) -> Snapshot:
-        return {each: self._look(each) for each in _tree(path)}
+    def _noted(self, paths: Iterable[Path]) -> Iterator[tuple[Path, Snapshot]]:
+        for path in paths:
+            # With a symlink on the way, what is there now is somewhere else.
+            with contextlib.suppress(OSError):
+                yield path, self._notes.take(path)
 
-    def _look(self, path: Path) -> Kept | None:
-        try:
-            about = os.lstat(path)
-        except OSError:
-            return None
-        kind = stat.S_IFMT(about.st_mode)
-        if kind == stat.S_IFLNK:
-            return Kept(kind, 0, None, os.readlink(path))
-        if kind != stat.S_IFREG:
-            return Kept(kind, stat.S_IMODE(about.st_mode))
-        mark = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
-        known = self._cache.get(path)
-        if known is None or known[0] != mark:
-            content = path.read_bytes() if about.st_size <= _LARGEST else None
-            known = mark, Kept(kind, stat.S_IMODE(about.st_mode), content)
-            self._cache[path] = known
-        return known[1]
+    def _ours(self, path: Path) -> bool:
+        return any(path.is_relative_to(base) for base in self._bases)
 
     def _settle(self, path: Path, before: Snapshot) -> list[str]:
         """Make ``path`` what it was, with all below it."""
         said: list[str] = []
         try:
-            # All of our paths are resolved: a symlink on the way has taken a folder's place.
-            for step in reversed(path.parents):
-                if step.is_symlink():
-                    said.append(self._set_aside(step, "a symlink that leads elsewhere"))
-            now = self._note(path)
-            if now == before:
-                return said
-            for each in sorted(now.keys() - before.keys() | _differing(now, before)):
-                if os.path.lexists(each) and not self._harmless(each, before):
-                    said.append(self._set_aside(each, "which it had made or changed"))
-            for each in sorted(before):
-                kept = before[each]
-                if kept is not None and not os.path.lexists(each) and not _is_sample(each):
-                    said.append(_put_back(each, kept))
+            said += self._clear_way(path)
+            now = self._notes.take(path)
         except OSError as error:
-            said.append(f"The command changed {path}, and it could not be put back: {error}.")
+            return [*said, _failed(path, error)]
+        if now == before:
+            return said
+        for each in sorted(now.keys() - before.keys() | _differing(now, before)):
+            if not _harmless(each, now[each], before):
+                said += self._set_aside(each, "which it had made or changed")
+        for each, kept in sorted(before.items()):
+            if kept is not None and not _is_sample(each):
+                try:
+                    said += filter(None, [put_back(each, kept)])
+                except OSError as error:
+                    said.append(_failed(each, error))
         return said
 
-    def _harmless(self, path: Path, before: Snapshot) -> bool:
-        """What ``git init`` leaves in a repository without hooks, and modes of folders."""
-        if _is_sample(path):
-            return True
-        if not path.is_dir() or path.is_symlink():
-            return False
-        kept = before.get(path)
-        return path.name == "hooks" or (kept is not None and kept.kind == stat.S_IFDIR)
+    def _clear_way(self, path: Path) -> list[str]:
+        """All of our paths are resolved: a symlink on the way has taken a folder's place. Raises
+        OSError."""
+        said: list[str] = []
+        for step in reversed(path.parents):
+            try:
+                with nofollow.folder(step):
+                    pass
+            except FileNotFoundError:
+                break
+            except OSError as error:
+                if error.errno != errno.ELOOP:
+                    break
+                said += self._set_aside(step, "a symlink that leads elsewhere")
+        return said
 
-    def _new_repository(self, common: Path, top: Path) -> list[str]:
-        said = []
-        hooks = common / "hooks"
+    def _new_repository(self, layout: GitLayout) -> list[str]:
+        """Nothing in a repository that a command made may run a program of its choice: its hooks
+        go, and of its configuration (of its submodules' too) what names programs."""
+        said: list[str] = []
+        own = (layout.common_dir, layout.git_dir)
+        for path in layout.guarded:
+            if not any(path.is_relative_to(folder) for folder in own):
+                continue
+            if path.name == "hooks":
+                said += self._new_hooks(path)
+            elif path.name in ("config", "config.worktree"):
+                said += self._new_config(path, layout.top)
+        return said
+
+    def _new_hooks(self, hooks: Path) -> list[str]:
         try:
-            if hooks.is_symlink():
-                said.append(self._set_aside(hooks, "the hooks of a repository that it made"))
-            for hook in sorted(hooks.iterdir()) if hooks.is_dir() else ():
-                if not _is_sample(hook):
-                    said.append(self._set_aside(hook, "a hook in a repository that it made"))
-        except OSError as error:
-            said.append(f"The new repository {top} has hooks that could not be moved: {error}.")
-        programs = read_config(common / "config").programs()
-        if programs and (str(common), *programs) not in self._told:
-            self._told.add((str(common), *programs))
-            names = ", ".join(dict.fromkeys(programs))
-            said.append(
-                f"The repository {top} is new, and its configuration names programs for git to run "
-                f"({names}): look at {common / 'config'} before using git there."
-            )
+            descriptor = nofollow.listed(hooks)
+        except FileNotFoundError:
+            return []
+        except OSError:
+            return self._set_aside(hooks, "the hooks of a repository that it made")
+        try:
+            names = sorted(os.listdir(descriptor))
+        finally:
+            os.close(descriptor)
+        said: list[str] = []
+        for name in names:
+            if not _is_sample(hooks / name):
+                said += self._set_aside(hooks / name, "a hook in a repository that it made")
         return said
 
-    def _set_aside(self, path: Path, what: str) -> str:
-        place = _free_name(self._quarantine, path.name)
-        shutil.move(path, place)
-        return f"The sandbox moved {path}, {what}, to {place}: it decides which programs run."
+    def _new_config(self, config: Path, top: Path) -> list[str]:
+        real = Path(os.path.realpath(config))
+        if real != config and not self._ours(real):
+            return self._set_aside(config, "the configuration of a repository that it made")
+        try:
+            found = without_programs(real)
+            if found is None:
+                return []
+            place = self._quarantine.take(real)
+            put_back(real, Kept(stat.S_IFREG, found.mode, found.content))
+        except OSError as error:
+            return [f"The configuration of the new repository {top} may name programs: {error}."]
+        named = ", ".join(found.programs)
+        lfs = any(name.startswith("filter.lfs.") for name in found.programs)
+        return [
+            f"The repository {top} is new, and its configuration could make git run programs "
+            f"({named}): the sandbox took these settings out and moved the file as it was to "
+            f"{place}. Its owner can set them again when this session is over.{_LFS * lfs}"
+        ]
+
+    def _set_aside(self, path: Path, what: str) -> list[str]:
+        try:
+            place = self._quarantine.take(path)
+        except OSError as error:
+            return [_failed(path, error)]
+        if place is None:
+            return []
+        return [f"The sandbox moved {path}, {what}, to {place}: it decides which programs run."]
+
+
+def _take_over(snapshots: dict[Path, Snapshot], known: Mapping[Path, Snapshot]) -> None:
+    snapshots.update((path, known[path]) for path in snapshots.keys() & known.keys())
+
+
+def _failed(path: Path, error: OSError) -> str:
+    return f"The command changed {path}, and it could not be put back: {error}."
+
+
+def _harmless(path: Path, now: Kept | None, before: Snapshot) -> bool:
+    """What ``git init`` leaves in a repository without hooks, and modes of folders."""
+    if _is_sample(path):
+        return True
+    if now is None or now.kind != stat.S_IFDIR:
+        return False
+    kept = before.get(path)
+    if ~now.mode & (kept.mode if kept else stat.S_IRWXU) & _LOOK_INSIDE:
+        return False
+    return path.name == "hooks" or (kept is not None and kept.kind == stat.S_IFDIR)
 
 
 def _differing(now: Snapshot, before: Snapshot) -> set[Path]:
@@ -183,39 +224,3 @@ def _differing(now: Snapshot, before: Snapshot) -> set[Path]:
 
 def _is_sample(path: Path) -> bool:
     return path.name.endswith(".sample") and path.parent.name == "hooks"
-
-
-def _tree(path: Path) -> list[Path]:
-    """The path and, of a folder that is not too large, what is in it; symlinks are not followed."""
-    found = [path]
-    if path.is_dir() and not path.is_symlink():
-        for parent, folders, files in os.walk(path):
-            found += [Path(parent, name) for name in (*folders, *files)]
-            if len(found) > _MOST_FILES:
-                return [path]
-    return found
-
-
-def _put_back(path: Path, kept: Kept) -> str:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if kept.kind == stat.S_IFDIR:
-        path.mkdir(exist_ok=True)
-    elif kept.kind == stat.S_IFLNK:
-        path.symlink_to(kept.target)
-    elif kept.content is None:
-        return f"The command changed {path}, which was too large to keep a copy of."
-    else:
-        # Exclusive, so that nothing that is put there meanwhile is followed.
-        with open(path, "xb") as file:
-            file.write(kept.content)
-            os.fchmod(file.fileno(), kept.mode)
-    return f"The sandbox put {path} back as it was before the command."
-
-
-def _free_name(folder: Path, name: str) -> Path:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for number in range(1, 1_000_000):
-        place = folder / f"{number}-{name}"
-        if not os.path.lexists(place):
-            return place
-    raise OSError(f"no free name in {folder}")

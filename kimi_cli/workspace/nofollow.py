@@ -65,6 +65,26 @@ def listed(path: Path) -> int:
         return os.open(".", _LIST, dir_fd=found)
 
 
+def exists(parent: int, name: str) -> bool:
+    """Whether there is anything of that name, a symlink that leads nowhere too."""
+    try:
+        os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def unlock(descriptor: int) -> None:
+    """Give the owner all rights to the folder, which may be open for entering only. Raises
+    OSError, for the folder of somebody else too."""
+    mode = stat.S_IMODE(os.fstat(descriptor).st_mode) | stat.S_IRWXU
+    if hasattr(os, "O_PATH"):
+        # fchmod(2) refuses such a descriptor; its name in /proc leads to nothing else.
+        os.chmod(f"/proc/self/fd/{descriptor}", mode)
+    else:
+        os.fchmod(descriptor, mode)
+
+
 def require_regular(status: os.stat_result, path: Path) -> None:
     """Raises the OSError that says what ``path`` is instead of a regular file."""
     mode = status.st_mode

@@ -168,6 +168,13 @@ class ProcessRunner:
         box = self._confinement.box(cwd, grant)
         return box and replace(box, network=False, write=(), pinned=(), read_only=(), overlays=())
 
+    def move_to_background(self) -> Sequence[Command]:
+        running = [task for task in self._commands.values() if task.result is None]
+        moved = [task for task in running if task.movable and not task.background]
+        for task in moved:
+            task.to_background()
+        return moved
+
     def task(self, task_id: str) -> Command | None:
         """A background task, or a command that still runs."""
         return next((task for task in self._commands.values() if task.id == task_id), None)

@@ -77,11 +77,13 @@ class Command:
         self.background = background
         self.result: ProcessResult | None = None
         self.shown = 0
+        self.movable = False
         self.box: Box | None = None
         self.box_opened = False
         self.put_back: tuple[str, ...] = ()
         self.started: asyncio.Future[None] = loop.create_future()
         self._ended: asyncio.Future[None] = loop.create_future()
+        self._moved: asyncio.Future[None] = loop.create_future()
         self._swept: asyncio.Future[None] = loop.create_future()
         self._order_stop = order_stop
         self._began = time.monotonic()
@@ -97,7 +99,8 @@ class Command:
 
     async def wait(self, timeout: float | None) -> ProcessResult | None:
         if self.result is None:
-            await asyncio.wait([self._ended], timeout=timeout)
+            ends = [self._ended, self._moved] if self.movable else [self._ended]
+            await asyncio.wait(ends, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         return self.result
 
     async def stop(self, grace: float = 2.0) -> ProcessResult:
@@ -108,6 +111,8 @@ class Command:
 
     def to_background(self) -> None:
         self.background = True
+        if not self._moved.done():
+            self._moved.set_result(None)
 
     def note_started(self) -> None:
         if not self.started.done():

@@ -8,6 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,17 +21,17 @@ UNREACHABLE = "http://127.0.0.1:9"
 
 
 @pytest.fixture
-def bare(tmp_path: Path) -> dict[str, str]:
+def bare(tmp_path: Path) -> Iterator[dict[str, str]]:
     """An environment with nothing in it but git on PATH and an empty temporary folder: no HOME, no
     python, no key, no identity, and proxies that lead nowhere."""
-    tools = tmp_path / "bin"
-    tools.mkdir()
+    # A git in a temporary folder would not be trusted.
+    tools = Path(tempfile.mkdtemp(prefix="kimi-demo-tools-", dir=Path.home()))
     for name in ("git", "bash", "sh"):
         found = shutil.which(name)
         assert found
         (tools / name).symlink_to(found)
     (tmp_path / "tmp").mkdir()
-    return {
+    yield {
         "PATH": str(tools),
         "TMPDIR": str(tmp_path / "tmp"),
         "HTTP_PROXY": UNREACHABLE,
@@ -38,6 +40,7 @@ def bare(tmp_path: Path) -> dict[str, str]:
         "GIT_CONFIG_NOSYSTEM": "1",
         "LANG": "C.UTF-8",
     }
+    shutil.rmtree(tools)
 
 
 def demo(env: dict[str, str], *args: str, cwd: Path | None = None) -> tuple[int, str, str]:
@@ -74,7 +77,7 @@ def test_demo_needs_nothing_and_leaves_nothing(bare: dict[str, str], tmp_path: P
         assert found, words
     assert "\x1b" not in out
     assert list((tmp_path / "tmp").iterdir()) == []
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["bin", "tmp"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tmp"]
 
 
 def test_paced_demo_streams(bare: dict[str, str]) -> None:
@@ -110,8 +113,24 @@ def test_keep_keeps_the_project(bare: dict[str, str], tmp_path: Path) -> None:
     assert log.stdout == "kimi demo\n"
 
 
+@pytest.mark.parametrize("first", [".", "{cwd}"])
+def test_git_is_not_one_that_lies_in_the_current_folder(
+    bare: dict[str, str], tmp_path: Path, first: str
+) -> None:
+    here = Path(tempfile.mkdtemp(prefix="kimi-demo-here-", dir=Path.home()))
+    try:
+        (here / "git").write_text(f"#!/bin/sh\necho > {tmp_path}/ran\n")
+        (here / "git").chmod(0o755)
+        path = f"{first.format(cwd=here)}{os.pathsep}{bare['PATH']}"
+        code, _, err = demo(bare | {"PATH": path}, "--fast", cwd=here)
+        assert code == 2 and "any command can put a program" in err
+        assert not (tmp_path / "ran").exists()
+    finally:
+        shutil.rmtree(here)
+
+
 def test_without_git_it_says_so(bare: dict[str, str], tmp_path: Path) -> None:
-    (tmp_path / "bin" / "git").unlink()
+    Path(bare["PATH"], "git").unlink()
     code, _, err = demo(bare, "--fast")
     assert code == 2
     assert "git" in err and len(err.splitlines()) == 1

@@ -66,11 +66,14 @@ exec python3 take.py {target}
 """
 
 
+@pytest.mark.parametrize("closed", [False, True], ids=["in kimi's home", "in the temp folder"])
 def test_outputs_of_a_session_that_is_not_kept_can_t_be_taken(
-    kimi: Kimi, serve: Serve, home: Path
+    kimi: Kimi, serve: Serve, home: Path, closed: bool
 ) -> None:
-    """They lie in the shared temp folder: a symlink there would make kimi write and read for the
-    model what the sandbox keeps from it."""
+    """Where KIMI_HOME is closed they lie in the shared temp folder: a symlink there would make kimi
+    write and read for the model what the sandbox keeps from it."""
+    if closed:
+        (kimi.home / "unsaved").write_text("in the way")
     take = ("shell", {"command": TAKE_OUTPUTS.replace("{target}", f"{home}/.bashrc"),
                       "background": True})  # fmt: skip
     wait = "until [ -e taking ]; do sleep 0.01; done"

@@ -151,6 +151,17 @@ NETWORK = {
         "  failed to download from `https://index.crates.io/config.json`\n\nCaused by:\n"
         "  [6] Could not resolve hostname (Could not resolve host: index.crates.io)"
     ),
+    "cargo add offline": "error: the crate `serde` could not be found in registry index.",
+    "cargo install offline": (
+        "error: could not find `ripgrep` in registry `crates-io` with version `*`"
+    ),
+    "cargo info offline": (
+        "error: could not find `serde` in registry `https://github.com/rust-lang/crates.io-index`"
+    ),
+    "cargo search offline": "error: config.json not found in registry",
+    "cargo git offline": (
+        "error: can't checkout from 'https://github.com/a/b': you are in the offline mode (--offline)"
+    ),
     "cargo offline": (
         "error: no matching package named `serde` found\nlocation searched: crates.io index\n"
         "required by package `a v0.1.0 (WS/cg)`\n"

@@ -546,6 +546,13 @@ tsc --noEmit
 ?git gc --prune=now
 ?git -C x stash clear
 ?git filter-branch --all
+?git filter-repo --path src
+?rm -rf "$OUT"/*
+?rm -rf ${OUT}/
+?rm -r "$OUT/"
+rm -rf "${OUT:?}"/*
+rm -rf "$OUT"
+rm -rf "$OUT"/*.o
 ?mkfs.ext4 disk
 ?shred x
 """

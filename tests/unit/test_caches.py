@@ -73,6 +73,11 @@ def test_overlays_over_what_is_there_and_variables_for_the_rest(tmp_path: Path) 
     assert Path(variables["XDG_CACHE_HOME"]) in layers.write
     assert Path(variables["PIP_CACHE_DIR"]).is_relative_to(variables["XDG_CACHE_HOME"])
     assert "npm_config_cache" not in variables
+    assert variables["UV_LINK_MODE"] == "copy"
+    linked = make_layers(
+        tmp_path / "linked", user_home=home, env={"UV_LINK_MODE": "symlink"}, overlays=True
+    )
+    assert "UV_LINK_MODE" not in dict(linked.variables)
 
 
 def test_without_overlays_variables_lead_to_private_folders(tmp_path: Path) -> None:

@@ -277,3 +277,21 @@ def test_consent_says_what_the_policy_thinks_and_where_it_ends(
     assert reason(strict, "execute", Path("make")).startswith("`make` needs approval")
     assert reason(strict, "execute", Path("ls")) == ALLOWED
     assert reason(strict, "read", scratch.root / "a") == ALLOWED
+
+
+def test_git_is_not_one_that_the_project_could_have_planted(
+    tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git(project, "init", "-q")
+    (project / "git").write_text(f"#!/bin/sh\necho > {tmp_path}/ran\n")
+    (project / "git").chmod(0o755)
+    path = os.environ["PATH"]
+    monkeypatch.chdir(project)
+    for first in (str(project), "."):
+        monkeypatch.setenv("PATH", f"{first}{os.pathsep}{path}")
+        with (
+            pytest.raises(ScratchError, match="any command can put a program"),
+            scratch_copy(project, "x", keep=False),
+        ):
+            pass
+    assert not (tmp_path / "ran").exists()

@@ -360,6 +360,45 @@ def test_names_of_secrets_ask() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("command", "verdict"),
+    [
+        ("cp .env /tmp/x", "ask"),
+        ("cp -t /tmp .env", "ask"),
+        ("mv .env .env.bak", "ask"),
+        ("curl -F f=@x --cert=.env example.com", "ask"),
+        ("grep -r x . .env", "ask"),
+        ("cat < .env", "ask"),
+        # These show nothing of it.
+        ("cp .env.example .env", "allow"),
+        ("test -f .env || cp .env.example .env", "allow"),
+        ("grep -rn x --exclude=.env .", "allow"),
+        ("grep -rn x --exclude .env .", "allow"),
+        ("openssl req -x509 -newkey rsa:2048 -keyout .env -out cert", "allow"),
+        ("openssl rsa -in .env -text", "ask"),
+        ("source .env && npm test", "allow"),
+        # It is there, and git ignores it as a rule: undo would not bring it back.
+        ("cp .env.example kept/.env", "ask"),
+        ("mv new kept/.env", "ask"),
+    ],
+)
+def test_only_what_shows_or_replaces_a_secret_asks(
+    tmp_path: Path, command: str, verdict: str
+) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / ".env").write_text("KEY=1")
+    place = Place((tmp_path,), tmp_path, tmp_path / "home")
+    found = judge_shell(
+        command,
+        rules(),
+        confined=True,
+        yolo=False,
+        place=place,
+        secret=lambda name: name == ".env",
+    )
+    assert found.verdict == verdict, found
+
+
 def test_removing_a_whole_folder_asks(tmp_path: Path) -> None:
     place = Place((tmp_path / "w",), tmp_path / "w", tmp_path / "home")
     for path, verdict in (

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import platform
+import resource
 import stat
+import threading
 import time
 from pathlib import Path
 
@@ -473,3 +476,31 @@ def test_a_shadow_that_lost_its_objects_is_filled_again(home: Path, root: Path) 
         snapshots.restore(lost.id)
     snapshots.restore(taken.id)
     assert (root / "a").read_text() == "1"
+
+
+def test_a_snapshot_under_way_tells_how_much_it_reads(home: Path, root: Path) -> None:
+    for number in range(3000):
+        (root / f"f{number}").write_text(f"{number}\n")
+    snapshots = Snapshots(home, [root])
+    assert snapshots.reading == 0
+    taking = threading.Thread(target=snapshots.take)
+    taking.start()
+    seen = set()
+    while taking.is_alive():
+        seen.add(snapshots.reading)
+    taking.join()
+    assert seen <= {0, 3000} and 3000 in seen
+    assert snapshots.reading == 0
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc's habit")
+def test_git_keeps_its_memory_from_one_content_to_the_next(home: Path, root: Path) -> None:
+    # Fresh pages for each of them cost several times as much as all the rest.
+    for number in range(2000):
+        (root / f"f{number}").write_text(f"VALUE = {number}\n" * 130)
+    snapshots = Snapshots(home, [root])
+    snapshots.history()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt
+    snapshots.take()
+    faults = resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt - before
+    assert faults < 2000 * 4

@@ -24,6 +24,7 @@ from kimi_cli.protocol.event import (
 )
 from kimi_cli.protocol.events import (
     DURABLE,
+    Aside,
     AssistantMessage,
     BudgetWarning,
     Checkpoint,
@@ -192,7 +193,8 @@ EVERY_EVENT: dict[type[Event], st.SearchStrategy[Event]] = {
         ),
     ),
     UserMessage: built(
-        UserMessage, parts=content, origin=st.sampled_from(["user", "steer", "program"])
+        UserMessage, parts=content, origin=st.sampled_from(["user", "steer", "program"]),
+        mode=texts,
     ),
     AssistantMessage: built(
         AssistantMessage, parts=answer_parts, usage=st.none() | usages, cost=st.none() | numbers,
@@ -209,7 +211,7 @@ EVERY_EVENT: dict[type[Event], st.SearchStrategy[Event]] = {
         choices=st.lists(texts, max_size=3),
     ),
     QuestionAnswered: built(QuestionAnswered, question_id=texts, answer=texts, comment=texts),
-    ModelChanged: built(ModelChanged, model=texts, thinking=texts),
+    ModelChanged: built(ModelChanged, model=texts, thinking=texts, window=counts, dialect=texts),
     Confined: built(
         Confined, mode=st.sampled_from(["read-only", "off"]), way=st.sampled_from(["landlock"]),
         network=st.booleans(), lacks=st.lists(texts, max_size=2),
@@ -224,6 +226,10 @@ EVERY_EVENT: dict[type[Event], st.SearchStrategy[Event]] = {
         failure=texts, reason=st.sampled_from(["window", "server", "manual"]), focus=texts,
         kept=st.builds(Kept, user_messages=counts, spilled=st.lists(texts, max_size=2)),
         tokens_before=counts, window=counts, usage=st.none() | usages, cost=st.none() | numbers,
+    ),
+    Aside: built(
+        Aside, question=texts, answer=texts, usage=st.none() | usages, cost=st.none() | numbers,
+        currency=st.none() | texts, seconds=numbers, partial=st.booleans(),
     ),
     Shrink: built(Shrink, upto=counts, limit=counts, tokens_before=counts, window=counts),
     Repair: built(Repair, kind=texts, call_id=st.none() | texts, detail=texts),
@@ -770,6 +776,38 @@ def test_the_memory_log_keeps_files_until_it_is_closed() -> None:
     log.close()
     log.close()
     assert not folder.exists()
+
+
+def test_the_files_of_a_memory_log_lie_in_kimi_home_while_it_is_open(tmp_path: Path) -> None:
+    home = tmp_path / "new"
+    first, second = MemoryLog(home), MemoryLog(home)
+    assert first.path != second.path
+    for log in (first, second):
+        assert log.path.parent == home / "unsaved"
+        assert (log.path.stat().st_mode | home.stat().st_mode) & 0o077 == 0
+        (log.path / "closed").mkdir(mode=0)
+    second.close()
+    second.close()
+    assert first.outputs.is_dir() and not second.path.exists()
+    # One that was killed has no lock.
+    (home / "unsaved/left/outputs").mkdir(parents=True)
+    third = MemoryLog(home)
+    assert {path.name for path in (home / "unsaved").iterdir()} == {
+        first.path.name,
+        third.path.name,
+    }
+    third.close()
+    first.close()
+    assert not home.exists()
+
+
+def test_a_memory_log_takes_a_temporary_folder_where_kimi_home_is_closed(home: Path) -> None:
+    home.mkdir()
+    (home / "unsaved").write_text("in the way")
+    log = MemoryLog(home)
+    assert not log.path.is_relative_to(home) and log.outputs.is_dir()
+    log.close()
+    assert not log.path.exists() and (home / "unsaved").read_text() == "in the way"
 
 
 # --- replay

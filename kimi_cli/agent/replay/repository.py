@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from kimi_cli.workspace.programs import find_trusted
 
 # What belongs to one work tree and not to the repository; see gitrepository-layout(5).
 _OF_ONE_TREE = ("*HEAD", "MERGE_*", "BISECT_*", "index", "rebase-*", "sequencer", "config.worktree")
@@ -24,7 +27,8 @@ def detach(copy: Path, original: Path) -> None:
     """Make every repository below ``copy``, the copy of ``original``, independent: a ``.git`` that
     points elsewhere (that of a worktree or a submodule) becomes a folder that holds all of it.
 
-    Raises OSError, SharedRepository when git would still reach outside.
+    Raises OSError, also for a git that the project could have planted; SharedRepository when git
+    would still reach outside.
     """
     for place in list(_repositories(copy)):
         inside = place.parent.relative_to(copy)
@@ -35,8 +39,10 @@ def detach(copy: Path, original: Path) -> None:
         # The other work trees are the original's: git must not tidy them up from here.
         shutil.rmtree(place / "worktrees", ignore_errors=True)
         _refuse_links(place, copy)
-        _settle(place)
-        _refuse_outside(place.parent, copy)
+        git = _trusted_git([copy, original])
+        if git is not None:
+            _settle(git, place)
+            _refuse_outside(git, place.parent, copy)
 
 
 def _repositories(copy: Path) -> Iterator[Path]:
@@ -89,35 +95,40 @@ def _refuse_links(place: Path, copy: Path) -> None:
                 raise SharedRepository(path, f"is a link to {leads_to}, outside of the project")
 
 
-def _settle(place: Path) -> None:
+def _trusted_git(folders: Sequence[Path]) -> str | None:
+    try:
+        return find_trusted("git", folders)
+    except PermissionError as error:
+        raise OSError(errno.EACCES, str(error)) from None
+
+
+def _settle(git: str, place: Path) -> None:
     """The repository's work tree is the folder it lies in."""
     config = place / "config"
-    if not place.is_dir() or not config.is_file() or not shutil.which("git"):
+    if not place.is_dir() or not config.is_file():
         return
     # From a place without a repository: one with a wrong work tree lets no git command start.
     top = Path("/")
     file = ("config", "--file", str(config))
-    if _git(top, *file, "--get", "core.worktree"):
-        _git(top, *file, "--unset-all", "core.worktree")
-    if _git(top, *file, "--type=bool", "--get", "core.bare") == "true\n":
-        _git(top, *file, "core.bare", "false")
+    if _git(git, top, *file, "--get", "core.worktree"):
+        _git(git, top, *file, "--unset-all", "core.worktree")
+    if _git(git, top, *file, "--type=bool", "--get", "core.bare") == "true\n":
+        _git(git, top, *file, "core.bare", "false")
 
 
-def _refuse_outside(folder: Path, copy: Path) -> None:
-    if not shutil.which("git"):
-        return
+def _refuse_outside(git: str, folder: Path, copy: Path) -> None:
     asked = ("--show-toplevel", "--absolute-git-dir", "--git-common-dir")
-    for line in _git(folder, "rev-parse", *asked).splitlines():
+    for line in _git(git, folder, "rev-parse", *asked).splitlines():
         used = Path(os.path.realpath(folder / line))
         if not used.is_relative_to(copy):
             raise SharedRepository(folder, f"git would work in {used}, outside of the copy")
 
 
-def _git(folder: Path, *args: str) -> str:
+def _git(git: str, folder: Path, *args: str) -> str:
     """What git prints; nothing when it fails, as it does where there is no sound repository."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     env |= {"GIT_CEILING_DIRECTORIES": str(folder.parent), "LC_ALL": "C"}
     run = subprocess.run(
-        ["git", *args], cwd=folder, env=env, stdin=subprocess.DEVNULL, capture_output=True
+        [git, *args], cwd=folder, env=env, stdin=subprocess.DEVNULL, capture_output=True
     )
     return os.fsdecode(run.stdout) if run.returncode == 0 else ""

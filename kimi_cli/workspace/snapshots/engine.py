@@ -50,6 +50,12 @@ class Snapshots:
     def folders(self) -> tuple[Path, ...]:
         return tuple(store.folder for store in self._stores)
 
+    @property
+    def reading(self) -> int:
+        """How many files the snapshot under way, in another thread, reads; 0 without one, or as
+        long as that is not known."""
+        return sum(store.reading for store in self._stores)
+
     def take(self) -> Snapshot:
         """Take a snapshot of the present state. Raises SnapshotError (SnapshotBusy), OSError."""
         with self._locked():

@@ -10,9 +10,8 @@ from typing import Literal, NamedTuple
 NEVER_COVERED = (
     "files that git ignores",
     "folders without a file, and the permissions of folders",
-    "anything outside the workspace",
     "git's own data: commits, branches, the index, stashes, configuration",
-    "what commands did elsewhere: processes, network, databases",
+    "what commands did elsewhere: processes, network, databases, other folders",
 )
 """What no snapshot holds, for the text that tells the user."""
 

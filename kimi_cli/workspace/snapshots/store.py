@@ -62,6 +62,8 @@ class FolderStore:
         # may be what is to be undone.
         self._covered: set[bytes] = set()
         self._refused = ""
+        self.reading = 0
+        """How many files the snapshot under way reads; 0 without one."""
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -124,6 +126,7 @@ class FolderStore:
             present = Present(seen.rows, seen.left_out, head)
             self._store(name, present, base, importer)
         finally:
+            self.reading = 0
             importer.abandon()
         return present
 
@@ -150,6 +153,7 @@ class FolderStore:
                     contents.add(oid)
                     importer.get().blob(oid, content)
 
+            self.reading = len(seen.unread)
             read(folders, seen.unread, seen, self._limits.max_file, store)
         return seen
 
