@@ -7,16 +7,19 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from kimi_cli.cli.commands import add_commands
 from kimi_cli.cli.completion import session_ids
 from kimi_cli.cli.exit_codes import EXIT_CODES, help_text
-from kimi_cli.cli.optional_value import Main
+from kimi_cli.cli.optional_value import PROMPT, Main
 from kimi_cli.protocol.stops import StopReason
 from kimi_cli.version import VERSION
+
+if TYPE_CHECKING:
+    from kimi_cli.cli.starting import Options
 
 EPILOG = "Exit codes:\n\n\b\n" + help_text()
 
@@ -178,7 +181,7 @@ def main(
     if context.invoked_subcommand is not None:
         _no_flags_before(context, context.invoked_subcommand)
         return
-    from kimi_cli.cli.headless import Options, start
+    from kimi_cli.cli.starting import Options
 
     flags: dict[str, object] = {
         "model": model,
@@ -196,28 +199,41 @@ def main(
         "budget.max_cost": max_cost,
         "budget.timeout": timeout,
     }
-    code = start(
-        Options(
-            flags={key: value for key, value in flags.items() if value is not None},
-            prompt=prompt,
-            input_format=input_format,
-            output_format=output_format,
-            images=image or [],
-            cwd=cwd,
-            add_dirs=add_dir or [],
-            yolo=yolo,
-            trust=trust,
-            json_schema=json_schema,
-            verify=verify,
-            system_prompt_file=system_prompt_file,
-            keep_session=not no_session,
-            continue_last=continue_,
-            resume=resume,
-            fork=fork,
-            debug=debug,
-        )
+    options = Options(
+        flags={key: value for key, value in flags.items() if value is not None},
+        prompt=prompt,
+        input_format=input_format,
+        output_format=output_format,
+        images=image or [],
+        cwd=cwd,
+        add_dirs=add_dir or [],
+        yolo=yolo,
+        trust=trust,
+        json_schema=json_schema,
+        verify=verify,
+        system_prompt_file=system_prompt_file,
+        keep_session=not no_session,
+        continue_last=continue_,
+        resume=resume,
+        fork=fork,
+        debug=debug,
     )
-    raise typer.Exit(code)
+    raise typer.Exit(_start(options, context.meta.get(PROMPT, "")))
+
+
+def _start(options: Options, prompt: str) -> int:
+    from kimi_cli.cli.interactive import start, wants_terminal
+
+    if wants_terminal(options):
+        return start(options, prompt)
+    if prompt:
+        print(
+            "kimi: a prompt without -p needs a terminal; kimi -p TEXT runs without", file=sys.stderr
+        )
+        return 2
+    from kimi_cli.cli.headless import start as start_headless
+
+    return start_headless(options)
 
 
 def _no_flags_before(context: typer.Context, command: str) -> None:

@@ -27,8 +27,47 @@ JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 def add_commands(app: typer.Typer) -> None:
     """Add all of them to the command line."""
-    for command in (undo, redo, rewind, context, compact, replay, models, trust, demo):
+    for command in (
+        *(login, logout, doctor),
+        *(undo, redo, rewind, context, compact, replay, models, trust, demo),
+    ):
         app.command()(command)
+
+
+def login(
+    base_url: Annotated[
+        str | None,
+        typer.Option(help="Keep the key for this endpoint; it is read from stdin.", metavar="URL"),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("-m", "--model", help="The model to use there.", metavar="NAME")
+    ] = None,
+    no_test: Annotated[
+        bool, typer.Option("--no-test", help="Keep it without trying it out.")
+    ] = False,
+) -> None:
+    """Set up an endpoint, a model and an API key; without flags you are asked for all of it."""
+    from kimi_cli.cli.login import login as log_in
+
+    raise typer.Exit(log_in(base_url, model, not no_test))
+
+
+def logout(
+    base_url: Annotated[
+        str | None, typer.Option(help="Only the key for this endpoint.", metavar="URL")
+    ] = None,
+) -> None:
+    """Remove the API keys that `kimi login` keeps."""
+    from kimi_cli.cli.login import logout as log_out
+
+    raise typer.Exit(log_out(base_url))
+
+
+def doctor(json_output: JsonOption = False) -> None:
+    """Check settings, key, endpoint, model, sandbox and terminal, and say what to do."""
+    from kimi_cli.cli.doctor import examine_all
+
+    raise typer.Exit(examine_all(json_output))
 
 
 def undo(

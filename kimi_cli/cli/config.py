@@ -3,15 +3,13 @@
 import json
 import os
 import sys
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
-from pydantic import SecretStr
 
 from kimi_cli.cli.here import working_directory
-from kimi_cli.settings import Loaded, SettingsError, is_trusted, kimi_home, load_settings
+from kimi_cli.settings import SettingsError, is_trusted, kimi_home, load_settings
 from kimi_cli.settings.files import project_file, user_file
-from kimi_cli.settings.keys import dotted, flatten
 from kimi_cli.workspace.roots import project_root
 
 app = typer.Typer(
@@ -32,14 +30,14 @@ def show(
         _fail(error)
     for warning in loaded.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    rows = _rows(loaded)
+    from kimi_cli.frontends.settings_list import setting_lines, setting_rows
+
+    rows = setting_rows(loaded)
     if as_json:
         print(json.dumps(rows, indent=2, ensure_ascii=False))
         return
-    for key, row in rows.items():
-        value = "(not set)" if row["value"] in (None, "") else _toml(row["value"])
-        source = " ".join(filter(None, (row["source"], row["detail"])))
-        print(f"{key} = {value}  # {source}")
+    for line in setting_lines(rows):
+        print(line)
 
 
 @app.command()
@@ -66,7 +64,7 @@ def set_one(
     try:
         file, missing = set_value(os.environ, root, key, value)
     except SettingsError as error:
-        from kimi_cli.cli.options import value_problem
+        from kimi_cli.frontends.setting_words import value_problem
 
         _fail(value_problem(key, value) or error)
     print(f"{key} is set in {file}")
@@ -82,26 +80,3 @@ def set_one(
 def _fail(error: SettingsError | str) -> NoReturn:
     print(f"kimi: {error}", file=sys.stderr)
     raise typer.Exit(2)
-
-
-def _rows(loaded: Loaded) -> dict[str, dict[str, Any]]:
-    values = {dotted(key): value for key, value in flatten(loaded.settings.model_dump()).items()}
-    return {
-        key: {"value": _shown(values[key]), "source": source.kind, "detail": source.detail}
-        for key, source in loaded.sources.items()
-    }
-
-
-def _shown(value: Any) -> Any:
-    return masked(value.get_secret_value()) if isinstance(value, SecretStr) else value
-
-
-def masked(secret: str) -> str:
-    """A secret as it may be shown: enough to recognise a long one, nothing of a short one."""
-    if len(secret) < 16:
-        return "…" if secret else ""
-    return f"{'sk-' if secret.startswith('sk-') else ''}…{secret[-4:]}"
-
-
-def _toml(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)  # TOML's form too, for all types that we have

@@ -6,6 +6,7 @@ An option's value may be left out, and standard output may be gone.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from typer.core import TyperGroup
@@ -13,6 +14,8 @@ from typer.core import TyperGroup
 from kimi_cli.cli.output import judged
 
 OPTIONAL = ("-r", "--resume")
+PROMPT = "kimi.prompt"
+"""Where the context keeps the words that are no command."""
 
 
 class Main(TyperGroup):
@@ -30,7 +33,22 @@ class Main(TyperGroup):
             if getattr(option, "is_flag", False)
             for name in option.opts
         }
-        return super().parse_args(ctx, filled(args, flags, OPTIONAL))
+        rest = super().parse_args(ctx, filled(args, flags, OPTIONAL))
+        return self._without_prompt(ctx, rest)
+
+    def _without_prompt(self, ctx: Any, rest: list[str]) -> list[str]:
+        """Take words that are no command for the prompt that an interactive run begins with."""
+        words = [*ctx._protected_args, *ctx.args]
+        if not words or self.get_command(ctx, words[0]):
+            return rest
+        meant = get_close_matches(words[0], self.list_commands(ctx), 1, 0.8)
+        if meant:
+            ctx.fail(f"there is no command {words[0]!r}; is {meant[0]!r} meant? (a prompt: -p)")
+        if any(word.startswith("-") for word in words[1:]):
+            ctx.fail("options go before the prompt")
+        ctx.meta[PROMPT] = " ".join(words)
+        ctx._protected_args, ctx.args = [], []
+        return []
 
     def invoke(self, ctx: Any) -> Any:
         with judged():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal, TextIO
@@ -149,8 +149,9 @@ def export(
         events, title = read_events(found.path).events, found.title
         if not unmasked:
             from kimi_cli.frontends.export.masked import masked
+            from kimi_cli.frontends.export.saving import token_mask
 
-            mask = _mask()
+            mask = token_mask(os.environ)
             events, title = masked(events, mask), mask(title)
         text = exported(events, form, title=title, session=found.id)
         if output is None:
@@ -159,7 +160,9 @@ def export(
             return
         if output.is_dir():
             output = output / f"kimi-{found.id}{FORMATS[form]}"
-        _write(output, text, force)
+        from kimi_cli.frontends.export.saving import write_export
+
+        write_export(output, text, force=force)
     print(output)
 
 
@@ -198,42 +201,6 @@ def delete(
         failed = [found.id for found in doomed if not _deleted(found)]
     if failed:
         raise typer.Exit(2)
-
-
-def _mask() -> Callable[[str], str]:
-    """What blanks secrets: by their forms, and our own keys by themselves."""
-    from kimi_cli.safety.tokens import TokenMask
-    from kimi_cli.settings import SettingsError, load_settings
-
-    try:
-        settings = load_settings(
-            env=os.environ, project_root=None, flags={}, trusted=False
-        ).settings
-    except SettingsError as error:
-        raise SessionError(f"{error}; --unmasked exports without looking for secrets") from None
-    endpoint = settings.endpoint
-    known = [one.get_secret_value() for one in (endpoint.api_key, *endpoint.headers.values())]
-    return TokenMask(settings.secrets.tokens, known).mask
-
-
-def _write(output: Path, text: str, force: bool) -> None:
-    """Make the file, or, with ``force``, replace what it holds. Raises SessionError when it exists,
-    StoreError, and then there is none that was not there before."""
-    # Private, as the session is: its owner may well show it to others.
-    flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL)
-    try:
-        with os.fdopen(os.open(output, flags, 0o600), "w", encoding="utf-8") as file:
-            try:
-                file.write(text)
-                file.flush()
-            except BaseException:
-                if not force:
-                    output.unlink()
-                raise
-    except FileExistsError:
-        raise SessionError(f"{output} exists; --force replaces it") from None
-    except OSError as error:
-        raise StoreError.of(f"{output} cannot be written", error) from error
 
 
 def _deleted(session: Summary) -> bool:

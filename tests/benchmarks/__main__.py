@@ -13,8 +13,9 @@ from tests.benchmarks.figures import FIGURES, program
 from tests.benchmarks.rig import place
 from tests.benchmarks.sandbox_figures import sandbox
 from tests.benchmarks.snapshot_figures import SNAPSHOT_FIGURES
+from tests.benchmarks.terminal_figures import TERMINAL_FIGURES
 
-ALL = {**FIGURES, "sandbox": sandbox, **SNAPSHOT_FIGURES}
+ALL = {**FIGURES, "sandbox": sandbox, **SNAPSHOT_FIGURES, **TERMINAL_FIGURES}
 
 
 def main() -> None:

@@ -22,11 +22,15 @@ from tests.support.server import ScriptedServer
 
 def main() -> None:
     options = _options()
-    script = (
-        scripts.hi(options.fragments)
-        if options.script == "hi"
-        else scripts.shell_steps(options.steps, options.fragments, options.tool, options.arguments)
-    )
+    fragments = options.fragments
+    made = {
+        "hi": lambda: scripts.hi(fragments),
+        "prose": lambda: scripts.prose(fragments),
+        "shell-steps": lambda: scripts.shell_steps(
+            options.steps, fragments, options.tool, options.arguments
+        ),
+    }
+    script = made[options.script]()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -55,9 +59,14 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.support", description=__doc__)
     add = parser.add_argument
     add("--port", type=int, default=0)
-    add("--script", choices=("hi", "shell-steps"), default="hi")
+    add("--script", choices=("hi", "prose", "shell-steps"), default="hi")
     add("--steps", type=int, default=20)
-    add("--fragments", type=int, default=0, help="reasoning deltas in each answer")
+    add(
+        "--fragments",
+        type=int,
+        default=0,
+        help="deltas in each answer: of reasoning, or of prose",
+    )
     add("--tool", default="shell", help="the tool that shell-steps calls")
     add("--arguments", default='{"command": "echo step-STEP"}', help="its arguments, with STEP")
     add("--flavour", choices=("hosted", "vllm", "openai"), default="hosted")

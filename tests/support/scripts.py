@@ -18,6 +18,15 @@ def hi(fragments: int = 0) -> AnyScript:
     return lambda index, request: reply
 
 
+def prose(fragments: int, rate: float = 200.0) -> AnyScript:
+    """A text of so many deltas, ``rate`` of them a second, in paragraphs with some markup."""
+    words = "calm sea, bold hill, a leaf of lime and *a slim* branch; a cab, "
+    paragraph = words * 8 + "`a.b()` is called.\n\n"
+    whole = (paragraph * (fragments * 6 // len(paragraph) + 1))[: fragments * 6]
+    reply = text(whole, text_fragments=fragments, delay_between=1 / rate)
+    return lambda index, request: reply
+
+
 def shell_steps(
     steps: int,
     fragments: int = 0,

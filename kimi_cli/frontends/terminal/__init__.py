@@ -1,0 +1,1 @@
+"""The interactive terminal: operations out, events in; nothing of it reaches the loop."""

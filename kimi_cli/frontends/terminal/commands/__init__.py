@@ -1,0 +1,1 @@
+"""The commands that begin with a slash: one table, found by name."""
