@@ -153,6 +153,10 @@ class Tty:
                 raise AssertionError(f"{problem} (running: {alive}); the screen:\n{self.text}")
             time.sleep(0.01)
 
+    def nap(self) -> None:
+        """Leave the program a moment, between two tries."""
+        time.sleep(0.1)
+
     def resize(self, columns: int, rows: int) -> None:
         with self._lock:
             self._screen.resize(rows, columns)

@@ -22,7 +22,7 @@ def test_what_is_used(start: Start) -> None:
     terminal.wait("limits")
     terminal.wait("calls     1: shell 1")
     terminal.wait("btw       1 question")
-    terminal.wait("998 steps of 1.0k steps left")
+    terminal.wait("998 of 1,000 steps left")
     assert any("1  say hi" in line and "2 steps" in line for line in terminal.lines)
 
 

@@ -116,3 +116,17 @@ def test_the_conversation_alone(start: Start, project: Path) -> None:
     twice = "the message did not come back"
     terminal.until(lambda: terminal.text.count("› write it") == 2, twice)
     assert (project / "new.txt").exists()
+
+
+def test_it_waits_for_the_running_turn(start: Start, project: Path) -> None:
+    slow = text("written", delay_headers=2.0)
+    terminal = start([WRITE, slow])
+    terminal.submit("write it")
+    terminal.wait("write new.txt")
+    terminal.submit("/undo")
+    terminal.wait_shown("next: /undo")
+    assert "take it back?" not in terminal.text
+    terminal.wait_shown("take it back? 1 file would change")
+    assert "2 steps" in terminal.text
+    terminal.press("enter")
+    terminal.wait("undone: 1 file restored")

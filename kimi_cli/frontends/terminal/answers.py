@@ -37,10 +37,12 @@ class Answers:
         asked = bool(self._desk.questions) and not self._desk.saying_why
         return asked and not self._buffer.text and self._desk.menu is None
 
-    def give(self, digit: str) -> None:
-        """Answer the oldest open question, if the digit means anything for it."""
+    def give(self, digit: str, *, meant: bool) -> None:
+        """Answer the oldest open question, if the digit means anything for it; ``meant``: it can't
+        be a part of what is being typed."""
         questions = self._desk.questions
-        if not questions or time.monotonic() - self._asked_at < UNREAD_SECONDS:
+        too_soon = not meant and time.monotonic() - self._asked_at < UNREAD_SECONDS
+        if not questions or too_soon:
             return
         question = questions[0]
         choice = next((one for one in choices(question) if one.digit == digit), None)

@@ -12,34 +12,23 @@ from typing import TYPE_CHECKING, Any
 from prompt_toolkit.buffer import Buffer
 
 from kimi_cli.agent import Opened, Session, Setup
-from kimi_cli.frontends.plain import clean, counted
+from kimi_cli.frontends.plain import clean
 from kimi_cli.frontends.terminal.answers import Answers
-from kimi_cli.frontends.terminal.commands.command import Command, CommandError
-from kimi_cli.frontends.terminal.commands.table import all_commands, find_command, split_line
+from kimi_cli.frontends.terminal.commands.command import CommandError
+from kimi_cli.frontends.terminal.commands.table import all_commands
 from kimi_cli.frontends.terminal.desk import Desk
-from kimi_cli.frontends.terminal.editor import EditorError, edit_in_editor
-from kimi_cli.frontends.terminal.header import branch_of, header, sandbox_mark
 from kimi_cli.frontends.terminal.input_box import complete_in, pasted
-from kimi_cli.frontends.terminal.mentions import resolve
+from kimi_cli.frontends.terminal.lending import edit_message, show_fold
 from kimi_cli.frontends.terminal.menu import Item, Menu
 from kimi_cli.frontends.terminal.notify import LONG_SECONDS, notification
-from kimi_cli.frontends.terminal.past import last_turns
+from kimi_cli.frontends.terminal.opened_view import fill_status, opened_lines
+from kimi_cli.frontends.terminal.outbox import Outbox
 from kimi_cli.frontends.terminal.pastes import Pastes
-from kimi_cli.frontends.terminal.pastes import clean as clean_paste
-from kimi_cli.frontends.terminal.unfold import (
-    MOST_LINES,
-    clipped,
-    find_pager,
-    fold_lines,
-    latest,
-    page,
-)
-from kimi_cli.frontends.terminal.user_shell import run_command
-from kimi_cli.frontends.terminal.work import Job, Work
+from kimi_cli.frontends.terminal.work import Work
 from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.events import QuestionAsked, TurnEnded
 from kimi_cli.protocol.modes import MODES
-from kimi_cli.protocol.operations import Operation, Say, Steer
+from kimi_cli.protocol.operations import Operation
 from kimi_cli.protocol.stops import StopReason
 
 if TYPE_CHECKING:
@@ -68,7 +57,8 @@ class Controller:
         self.buffer = buffer
         self.pastes = pastes
         self.answers = Answers(desk, buffer, self._send)
-        self.work = Work(self, desk.queued, self._job)
+        self.outbox = Outbox(self)
+        self.work = Work(self, desk.queued, self.outbox.meaning)
         self.app: LiveApplication
         self.setup = setup
         self.cwd = setup.cwd or Path.cwd()
@@ -110,35 +100,13 @@ class Controller:
         session = self.work.session
         if chosen in MODES and session:
             session.set_mode(chosen)
-            self.submit("Carry out the plan.")
+            self.outbox.submit("Carry out the plan.")
 
     def opened(self, opened: Opened) -> None:
-        session, status = opened.session, self.desk.status
-        cwd = self.cwd = session.workspace.root
-        complete_in(self, cwd, session.workspace.folders)
-        status.model, status.thinking = session.model, session.thinking
-        status.mode, status.session = session.mode, session.id
-        status.sandbox = sandbox_mark(opened.sandbox)
-        status.branch = branch_of(cwd)
-        status.window, status.fullness = session.provider.window or 0, session.fullness()
-        status.usage, status.cost = session.past, session.past_cost
-        status.currency = session.price.currency if session.price else None
-        self.app.print_above(
-            header(
-                self.desk.ink,
-                self.width,
-                model=session.model,
-                cwd=cwd,
-                sandbox=opened.sandbox,
-                env=self.setup.env,
-            )
-        )
-        for warning in opened.warnings:
-            self.say(warning, "warn")
-        earlier, events = last_turns(opened.history)
-        if earlier:
-            self.say(f"{counted(earlier, 'turn')} before: kimi sessions show {session.id}")
-        self.print([line for event in events for line in self.desk.scribe.feed(event)])
+        self.cwd = opened.session.workspace.root
+        complete_in(self, self.cwd, opened.session.workspace.folders)
+        fill_status(self.desk.status, opened)
+        self.print(opened_lines(self.desk, opened, self.width, self.setup.env))
 
     def came_back(self, texts: list[str]) -> None:
         kept = [*texts, self.buffer.text]
@@ -194,24 +162,7 @@ class Controller:
             return
         self.buffer.append_to_history()
         self.buffer.reset()
-        self.submit(typed)
-
-    def submit(self, typed: str) -> None:
-        """A message or a command, as typed."""
-        words = split_line(self.pastes.expand(typed))
-        if words:
-            try:
-                command = find_command(self.commands, words[0])
-            except CommandError as error:
-                self.say(str(error), "warn")
-                self.came_back([typed])
-                return
-            if command.while_busy:
-                self.begin(self._run_command(command, words[1]))
-                return
-        self.desk.queued.append(typed)
-        self.work.wake()
-        self.frame()
+        self.outbox.submit(typed)
 
     def steer(self) -> None:
         """What is typed goes to the running turn."""
@@ -224,13 +175,7 @@ class Controller:
             return
         self.buffer.append_to_history()
         self.buffer.reset()
-        self.begin(self._steer(session, typed))
-
-    async def _steer(self, session: Session, typed: str) -> None:
-        text = (await self._message(typed)).text
-        self.desk.steering.append(text)
-        session.send(Steer(text=text))
-        self.frame()
+        self.begin(self.outbox.steer(session, typed))
 
     def escape(self) -> None:
         """Close what is open, else stop what runs."""
@@ -301,17 +246,8 @@ class Controller:
 
     def unfold(self, kind: str) -> None:
         """Print the last thinking or the last long output whole."""
-        fold = latest(self.desk.scribe.folds, kind == "thinking")
-        if fold is None:
+        if not show_fold(self, thinking=kind == "thinking"):
             self.note(f"no {kind} to show", AGAIN_SECONDS)
-            return
-        ink = self.desk.ink
-        lines = fold_lines(fold, ink, self.width)
-        pager = find_pager(self.setup.env) if len(lines) > MOST_LINES else None
-        if pager:
-            self.begin(self._page(pager, fold.text))
-        else:
-            self.print(clipped(lines, ink))
 
     def to_background(self) -> None:
         self.begin(self._to_background())
@@ -328,19 +264,7 @@ class Controller:
 
     def edit(self) -> None:
         """Write the message in the user's editor."""
-        self.begin(self._edit())
-
-    async def _edit(self) -> None:
-        typed = self.pastes.expand(self.buffer.text)
-        try:
-            async with self.app.lent():
-                written = await edit_in_editor(typed, self.setup.env)
-        except EditorError as error:
-            self.failed(error)
-            return
-        if written is not None:
-            self.buffer.reset()
-            self.buffer.insert_text(clean_paste(written))
+        self.begin(edit_message(self))
 
     def show_keys(self) -> None:
         from kimi_cli.frontends.terminal.keys import KEYS
@@ -366,24 +290,11 @@ class Controller:
         self._beside.add(task)
         task.add_done_callback(self._beside.discard)
 
-    async def _page(self, pager: str, text: str) -> None:
-        try:
-            async with self.app.lent():
-                await page(pager, text, self.setup.env)
-        except OSError as error:
-            self.failed(error)
-
     async def reopen(self, **changes: Any) -> None:
         """Go on with another session: that of the setup with ``changes``. Raises what opening
         raises, and then the present one stays."""
         setup = replace(self.setup, resume=None, continue_last=False, helper=None, cwd=None)
         await self.work.take(await self.open_session(replace(setup, **changes)))
-
-    async def _run_command(self, command: Command, argument: str) -> None:
-        try:
-            await command.run(self, argument)
-        except Exception as error:
-            self.failed(error)
 
     # Menus.
 
@@ -406,28 +317,6 @@ class Controller:
             self.desk.menu.move(by, self.buffer.text)
 
     # Text.
-
-    async def _job(self, typed: str) -> Say | Job:
-        """What a queued line means: a message, or a command."""
-        text = self.pastes.expand(typed)
-        if text.startswith("!") and text[1:].strip():
-            return lambda session: run_command(self, session, text[1:].strip())
-        words = split_line(text)
-        if words:
-            command = find_command(self.commands, words[0])
-            return lambda session: command.run(self, words[1])
-        if self.work.session:
-            for offer in self.desk.offers:
-                self.work.session.offer(offer)
-        self.desk.offers.clear()
-        return await self._message(typed)
-
-    async def _message(self, typed: str) -> Say:
-        # Before the pastes are put in: an @ in one of them means nothing.
-        found = await asyncio.to_thread(resolve, typed, self.cwd)
-        for problem in found.problems:
-            self.say(problem, "warn")
-        return Say(text=self.pastes.expand(found.text), parts=found.parts)
 
     def _send(self, operation: Operation) -> None:
         if self.work.session:

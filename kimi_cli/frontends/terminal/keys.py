@@ -122,7 +122,8 @@ def make_keys(controller: Controller) -> KeyBindings:
         @keys.add(digit, filter=asked)
         @keys.add("escape", digit, filter=has_question)
         def _(event: KeyPressEvent) -> None:
-            controller.answers.give(event.key_sequence[-1].data)
+            keys = event.key_sequence
+            controller.answers.give(keys[-1].data, meant=len(keys) > 1)
 
     @keys.add("backspace", filter=typing)
     def _(event: KeyPressEvent) -> None:

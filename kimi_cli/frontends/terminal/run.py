@@ -97,7 +97,7 @@ async def _open(controller: Controller, setup: Setup, open_session: Open, prompt
     opened = await open_session(setup)
     await controller.work.take(opened)
     if prompt:
-        controller.submit(prompt)
+        controller.outbox.submit(prompt)
     controller.work.wake()
 
 

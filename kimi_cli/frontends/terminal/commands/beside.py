@@ -8,7 +8,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kimi_cli.frontends.plain import clean, money, seconds, tokens_cached
+from kimi_cli.frontends.plain import clean, seconds
 from kimi_cli.frontends.terminal.commands.command import Command, CommandError
 from kimi_cli.frontends.terminal.commands.support import (
     in_its_turn,
@@ -46,14 +46,8 @@ async def _ask(controller: Controller, question: str) -> None:
 
     asking = "btw: asking beside the work"
     with noted(controller, asking):
-        answer = await controller.need_session().aside(question, show)
-    took = (
-        tokens_cached(answer.usage) if answer.usage else "",
-        money(answer.cost, answer.currency),
-        seconds(answer.seconds),
-    )
-    figures = " · ".join(["btw", *filter(None, took)])
-    tell(controller, [f"? {words(question)}", answer.answer, figures], "dim")
+        # Its event tells the answer.
+        await controller.need_session().aside(question, show)
 
 
 async def tasks(controller: Controller, argument: str) -> None:

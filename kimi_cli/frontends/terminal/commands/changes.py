@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 from kimi_cli.frontends.plain import counted
 from kimi_cli.frontends.terminal.commands.command import Command, CommandError
 from kimi_cli.frontends.terminal.commands.support import (
+    LOOKING,
     is_kept,
     need_opened,
+    noted,
     project_of,
     shown_path,
     stored_events,
@@ -54,12 +56,14 @@ class FileDiff:
 
 async def show_diff(controller: Controller, argument: str) -> None:
     if argument.lower() in (HEAD, "git"):
-        files = await _since_head(controller)
+        with noted(controller, LOOKING):
+            files = await _since_head(controller)
         since = "git's HEAD"
     elif argument:
         raise CommandError(f"/diff compares with the session's beginning, /diff {HEAD} with git")
     else:
-        files = await _since_first_change(controller)
+        with noted(controller, LOOKING):
+            files = await _since_first_change(controller)
         since = "this session's first change"
     if not files:
         controller.say(f"nothing differs from {since}")

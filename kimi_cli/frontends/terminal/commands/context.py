@@ -118,16 +118,14 @@ def _limits(session: Session) -> Iterator[str]:
         if getattr(budget.limits, axis) is None:
             continue
         used, limit = budget.state(axis)
-        left = _amount(axis, max(limit - used, 0), session)
-        yield f"{left} of {_amount(axis, limit, session)} left"
-
-
-def _amount(axis: Axis, amount: float, session: Session) -> str:
-    if axis == "cost":
-        return money(amount, session.currency)
-    if axis == "seconds":
-        return f"{amount:.0f} s"
-    return f"{short(round(amount))} {axis}"
+        left = max(limit - used, 0)
+        match axis:
+            case "cost":
+                yield f"{money(left, session.currency)} of {money(limit, session.currency)} left"
+            case "seconds":
+                yield f"{left:.0f} of {limit:.0f} s left"
+            case _:
+                yield f"{left:,.0f} of {limit:,.0f} {axis} left"
 
 
 COMMANDS = (

@@ -62,9 +62,8 @@ def form_of(path: Path) -> str:
     """The format that the file's ending means. Raises CommandError."""
     form = FORMATS.get(path.suffix.lower())
     if form is None:
-        raise CommandError(
-            f"what {path.name!r} is to be, its ending must say: {', '.join(FORMATS)}"
-        )
+        endings = ", ".join(FORMATS)
+        raise CommandError(f"{path.name!r} does not say what it is to be: end it with {endings}")
     return form
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from kimi_cli.frontends.plain import clean
+from kimi_cli.frontends.plain import clean, pad
 from kimi_cli.frontends.terminal.commands.command import Command
 from kimi_cli.frontends.terminal.commands.support import (
     choose,
@@ -84,8 +84,12 @@ async def _chosen_model(controller: Controller) -> str | None:
 
 
 def _aligned(items: list[Item]) -> list[Item]:
-    wide = max((len(item.text) for item in items), default=0)
-    return [Item(item.value, f"{words(item.text):<{wide}}", item.about) for item in items]
+    from rich.cells import cell_len
+
+    names = [words(item.text) for item in items]
+    wide = max(map(cell_len, names), default=0)
+    pairs = zip(names, items, strict=True)
+    return [Item(item.value, pad(name, wide), item.about) for name, item in pairs]
 
 
 def model_choices(controller: Controller, typed: str) -> Iterable[tuple[str, str]]:

@@ -11,8 +11,10 @@ from kimi_cli.frontends.plain import counted
 from kimi_cli.frontends.terminal.commands.command import Command, CommandError
 from kimi_cli.frontends.terminal.commands.sessions import turn_choices
 from kimi_cli.frontends.terminal.commands.support import (
+    LOOKING,
     choose,
     confirmed,
+    noted,
     number_of,
     project_of,
     room,
@@ -87,7 +89,8 @@ async def _carry_out(controller: Controller, rewinder: Rewinder, goal: Goal) -> 
     from kimi_cli.agent.rewinding import EditedSince
     from kimi_cli.frontends.undo import preview_lines
 
-    preview = await rewinder.preview(goal)
+    with noted(controller, LOOKING):
+        preview = await rewinder.preview(goal)
     folder, width = project_of(controller), room(controller)
     session = controller.need_session().id
     tell(controller, preview_lines(session, preview, folder, width=width))

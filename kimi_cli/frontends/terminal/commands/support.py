@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 GUTTER = 2
 YES, NO = "yes", "no"
+LOOKING = "looking at the files"
 
 
 def need_opened(controller: Controller) -> Opened:
@@ -53,7 +54,7 @@ async def choose(controller: Controller, title: str, items: Sequence[Item]) -> s
 
 
 async def confirmed(controller: Controller, question: str, yes: str, no: str = "leave it") -> bool:
-    """Ask for a yes; leaving it is the first choice where nothing is lost by that."""
+    """Ask for a yes; closing the menu is a no."""
     items = [Item(YES, yes), Item(NO, no)]
     return await choose(controller, question, items) == YES
 

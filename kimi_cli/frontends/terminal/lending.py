@@ -1,0 +1,58 @@
+"""The terminal lent to other programs: the user's editor, a pager."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kimi_cli.frontends.terminal.editor import EditorError, edit_in_editor
+from kimi_cli.frontends.terminal.pastes import clean
+from kimi_cli.frontends.terminal.unfold import (
+    MOST_LINES,
+    clipped,
+    find_pager,
+    fold_lines,
+    latest,
+    page,
+)
+
+if TYPE_CHECKING:
+    from kimi_cli.frontends.terminal.controller import Controller
+
+
+async def edit_message(controller: Controller) -> None:
+    """Have the text of the input box written in the user's editor."""
+    buffer = controller.buffer
+    typed = controller.pastes.expand(buffer.text)
+    try:
+        async with controller.app.lent():
+            written = await edit_in_editor(typed, controller.setup.env)
+    except EditorError as error:
+        controller.failed(error)
+        return
+    if written is not None:
+        buffer.reset()
+        buffer.insert_text(clean(written))
+
+
+def show_fold(controller: Controller, *, thinking: bool) -> bool:
+    """Print the newest fold whole, or open it in a pager where it is very long; False: there is
+    none."""
+    desk = controller.desk
+    fold = latest(desk.scribe.folds, thinking)
+    if fold is None:
+        return False
+    lines = fold_lines(fold, desk.ink, controller.width)
+    pager = find_pager(controller.setup.env) if len(lines) > MOST_LINES else None
+    if pager:
+        controller.begin(_page(controller, pager, fold.text))
+    else:
+        controller.print(clipped(lines, desk.ink))
+    return True
+
+
+async def _page(controller: Controller, pager: str, text: str) -> None:
+    try:
+        async with controller.app.lent():
+            await page(pager, text, controller.setup.env)
+    except OSError as error:
+        controller.failed(error)

@@ -1,0 +1,44 @@
+"""What the screen shows of a session that was just opened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from kimi_cli.agent import Opened
+from kimi_cli.frontends.plain import counted
+from kimi_cli.frontends.terminal.desk import Desk
+from kimi_cli.frontends.terminal.header import branch_of, header, sandbox_mark
+from kimi_cli.frontends.terminal.past import last_turns
+from kimi_cli.frontends.terminal.status_line import Status
+
+
+def fill_status(status: Status, opened: Opened) -> None:
+    """Make the status that of this session."""
+    session = opened.session
+    status.model, status.thinking = session.model, session.thinking
+    status.mode, status.session = session.mode, session.id
+    status.sandbox = sandbox_mark(opened.sandbox)
+    status.branch = branch_of(session.workspace.root)
+    status.window, status.fullness = session.provider.window or 0, session.fullness()
+    status.usage, status.cost = session.past, session.past_cost
+    status.currency = session.price.currency if session.price else None
+
+
+def opened_lines(desk: Desk, opened: Opened, width: int, env: Mapping[str, str]) -> list[str]:
+    """The header, warnings, and of a stored session its last turns."""
+    session, scribe = opened.session, desk.scribe
+    lines = header(
+        desk.ink,
+        width,
+        model=session.model,
+        cwd=session.workspace.root,
+        sandbox=opened.sandbox,
+        env=env,
+    )
+    for warning in opened.warnings:
+        lines += scribe.notice(warning, "warn")
+    earlier, events = last_turns(opened.history)
+    if earlier:
+        before = f"{counted(earlier, 'turn')} before: kimi sessions show {session.id}"
+        lines += scribe.notice(before)
+    return lines + [line for event in events for line in scribe.feed(event)]
