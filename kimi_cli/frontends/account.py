@@ -9,6 +9,7 @@ from typing import Any
 from kimi_cli.frontends.plain import rounded, usage_fields
 from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.events import (
+    Aside,
     AssistantMessage,
     Compaction,
     SessionResumed,
@@ -70,11 +71,12 @@ class TurnAccount:
 
 class Account:
     """Adds up events as they come, live or from a file. ``aside`` are the compactions between
-    turns: they were paid for, too."""
+    turns, ``questions`` those beside the work: they were paid for, too."""
 
     def __init__(self) -> None:
         self.turns: list[TurnAccount] = []
         self.aside: list[Compaction] = []
+        self.questions: list[Aside] = []
         self._running: TurnAccount | None = None
         self._changed: dict[str, str] = {}
 
@@ -90,6 +92,8 @@ class Account:
         elif isinstance(event, SessionResumed):
             # A turn that was not ended will not be any more.
             self._running = None
+        elif isinstance(event, Aside):
+            self.questions.append(event)
         if self._running:
             self._running.add(event)
         elif isinstance(event, Compaction):
@@ -121,8 +125,8 @@ class Account:
             whole = added(whole, entry.cost)
         return whole
 
-    def _spenders(self) -> list[TurnAccount | Compaction]:
-        return [*self.turns, *self.aside]
+    def _spenders(self) -> list[TurnAccount | Compaction | Aside]:
+        return [*self.turns, *self.aside, *self.questions]
 
     def changed_files(self) -> list[dict[str, str]]:
         """``path`` and ``action`` of each file that the file tools changed, by path."""

@@ -34,7 +34,7 @@ WORDS = 300
 
 def all_fields(session: Summary, events: Sequence[Event]) -> dict[str, Any]:
     """The summary with the session's turns, compactions and changed files."""
-    account, gone = _account(events)
+    account, gone = account_of(events)
     compactions = [event for event in events if isinstance(event, Compaction)]
     return {
         **fields(session),
@@ -62,7 +62,7 @@ def details(
 ) -> Iterator[str]:
     """The lines of all that is known of a session. A turn is one line, at most ``width`` columns
     wide (None: with more of its message)."""
-    account, gone = _account(events)
+    account, gone = account_of(events)
     total = spent(session.steps, session.usage, session.cost, session.currency, account.seconds)
     rows = {
         "folder": home_short(session.cwd),
@@ -85,7 +85,7 @@ def details(
         yield f"  {file['action']:<8}  {clean(_inside(file['path'], session.cwd))}"
 
 
-def _account(events: Sequence[Event]) -> tuple[Account, set[int]]:
+def account_of(events: Sequence[Event]) -> tuple[Account, set[int]]:
     """The account, and the numbers of the turns that were taken back. What these used was used;
     what they changed counts only as far as it is still there."""
     known = history(events)
@@ -104,19 +104,21 @@ def _turns(account: Account, gone: set[int], session: Summary, width: int | None
         while aside and aside[0].turn < turn.turn:
             yield f"      {compacted(aside.pop(0), currency)}"
         running = session.running and turn is account.turns[-1]
-        state = "taken back" if turn.turn in gone else _state(turn, running)
-        yield _turn(turn, state, currency, width)
+        state = "taken back" if turn.turn in gone else turn_state(turn, running)
+        yield turn_line(turn, state, currency, width)
         for compaction in turn.compactions:
             yield f"      {compacted(compaction, currency)}"
     for compaction in aside:
         yield f"      {compacted(compaction, currency)}"
 
 
-def _state(turn: TurnAccount, running: bool) -> str:
+def turn_state(turn: TurnAccount, running: bool) -> str:
+    """How a turn ended; ``running``: one without an end may still get one."""
     return turn.ended.reason.value.replace("_", " ") if turn.ended else unended(running)
 
 
-def _turn(turn: TurnAccount, state: str, currency: str | None, width: int | None) -> str:
+def turn_line(turn: TurnAccount, state: str, currency: str | None, width: int | None) -> str:
+    """A turn with what it took, at most ``width`` columns wide (None: with more of its message)."""
     pieces = (
         state,
         counted(turn.steps, "step"),

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 from kimi_cli.settings.errors import SettingsError
 from kimi_cli.settings.files import kimi_home, user_home
 from kimi_cli.settings.rules import KeptRule, drop_rule, keep_rule, kept_rules
-from kimi_cli.settings.trust import distrust, is_trusted, trust, trusted_folders
+from kimi_cli.settings.trust import (
+    decline,
+    declined_folders,
+    distrust,
+    is_declined,
+    is_trusted,
+    trust,
+    trusted_folders,
+)
 
 if TYPE_CHECKING:
     from kimi_cli.settings.layers import Source
@@ -28,8 +36,11 @@ __all__ = [
     "Settings",
     "SettingsError",
     "Source",
+    "decline",
+    "declined_folders",
     "distrust",
     "drop_rule",
+    "is_declined",
     "is_trusted",
     "keep_rule",
     "kept_rules",

@@ -22,7 +22,7 @@ from kimi_cli.settings.keys import (
 )
 from kimi_cli.settings.schema import Settings
 
-Kind = Literal["default", "user", "project", "environment", "flag"]
+Kind = Literal["default", "stored", "user", "project", "environment", "flag"]
 
 API_KEY: Key = ("endpoint", "api_key")
 API_KEY_ENV: Key = ("endpoint", "api_key_env")
@@ -37,7 +37,8 @@ MAX_PROBLEMS = 10
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a value comes from: ``detail`` is "FILE:LINE" or the name of a variable."""
+    """Where a value comes from: ``detail`` is "FILE:LINE" or the name of a variable. "stored" is
+    what `kimi login` keeps."""
 
     kind: Kind
     detail: str = ""

@@ -8,7 +8,14 @@ from typing import Any
 from pydantic import SecretStr, ValidationError
 
 from kimi_cli.settings.errors import SettingsError
-from kimi_cli.settings.files import check_inside, expand, project_file, user_file, user_home
+from kimi_cli.settings.files import (
+    check_inside,
+    expand,
+    kimi_home,
+    project_file,
+    user_file,
+    user_home,
+)
 from kimi_cli.settings.keys import Key, dotted, flatten, nest
 from kimi_cli.settings.layers import (
     API_KEY,
@@ -21,7 +28,7 @@ from kimi_cli.settings.layers import (
     problems,
     require_valid,
 )
-from kimi_cli.settings.schema import Budget, Settings
+from kimi_cli.settings.schema import Budget, Endpoint, Settings
 
 BASE_URL: Key = ("endpoint", "base_url")
 ADD_DIRS: Key = ("workspace", "add_dirs")
@@ -103,6 +110,16 @@ def _project_layer(
 
 def _keep_harmless(layer: Layer, below: list[Layer], warnings: list[str]) -> None:
     """Drop from an untrusted project's layer what could do harm, with a warning for each."""
+    reasons = _reasons(layer, below)
+    for key, reason in list(reasons.items())[:MAX_WARNINGS]:
+        warnings.append(f"{layer.place(key)}: {dotted(key)[:200]} ignored: {reason}")
+    if len(reasons) > MAX_WARNINGS:
+        warnings.append(f"and {len(reasons) - MAX_WARNINGS} more settings ignored there")
+    layer.values = {key: value for key, value in layer.values.items() if key not in reasons}
+
+
+def _reasons(layer: Layer, below: list[Layer]) -> dict[Key, str]:
+    """Why values of an untrusted project's layer have no effect."""
     reasons = {key: "this folder is not trusted" for key in layer.values if key not in HARMLESS}
     rest = {key: value for key, value in layer.values.items() if key in HARMLESS}
     reasons.update((key, f"it {message}") for key, message in problems(rest))
@@ -112,11 +129,28 @@ def _keep_harmless(layer: Layer, below: list[Layer], warnings: list[str]) -> Non
             limit = in_force.get(key, Budget.model_fields[key[1]].default)
             if limit is not None and value > limit:
                 reasons[key] = f"more than the {limit} in force, and this folder is not trusted"
-    for key, reason in list(reasons.items())[:MAX_WARNINGS]:
-        warnings.append(f"{layer.place(key)}: {dotted(key)[:200]} ignored: {reason}")
-    if len(reasons) > MAX_WARNINGS:
-        warnings.append(f"and {len(reasons) - MAX_WARNINGS} more settings ignored there")
-    layer.values = {key: value for key, value in rest.items() if key not in reasons}
+    return reasons
+
+
+def held_back(env: Mapping[str, str], project_root: Path) -> list[tuple[str, str, Any]]:
+    """What of a project's settings has an effect only when the user trusts the folder: where it
+    stands, its dotted key, and its value as the file has it. Empty where trust would change
+    nothing, and for a file that would be refused as a whole. Raises SettingsError for the user's
+    own file."""
+    user = file_layer("user", user_file(env))
+    path = project_file(env, project_root)
+    if path is None:
+        return []
+    try:
+        check_inside(path, project_root)
+        layer = file_layer("project", path)
+        if layer is None:
+            return []
+        require_valid(Layer("project", dict(layer.values), place=layer.place))
+    except SettingsError:
+        return []
+    reasons = _reasons(layer, [require_valid(user)] if user else [])
+    return [(layer.place(key), dotted(key), layer.values[key]) for key in reasons]
 
 
 def _anchor_folders(layers: list[Layer], env: Mapping[str, str], root: Path | None) -> None:
@@ -145,6 +179,7 @@ def _merge(layers: list[Layer], env: Mapping[str, str], warnings: list[str]) -> 
     sources = {key: Source(origin[key].kind, origin[key].detail(key)) for key in values}
     _named_key(values, sources, env, warnings)
     _shared_key(values, sources, env, warnings)
+    _stored_key(values, sources, env, warnings)
     try:
         settings = Settings.model_validate(nest(values))
     except ValidationError as error:
@@ -212,6 +247,36 @@ def _shared_key(
             f"{SHARED_KEY_VARIABLE} is not sent to the endpoint that the project's settings name "
             f"({address}): set KIMI_API_KEY for it"
         )
+
+
+def _stored_key(
+    values: dict[Key, Any],
+    sources: dict[Key, Source],
+    env: Mapping[str, str],
+    warnings: list[str],
+) -> None:
+    """Take the key that `kimi login` keeps for the endpoint, where nothing else gives one. It is
+    bound to its own host: nobody who changes the endpoint gets it."""
+    if _given(values.get(API_KEY)) or (API_KEY in sources and sources[API_KEY].kind == "flag"):
+        return
+    headers = (key[2] for key in values if key[:2] == ("endpoint", "headers") and len(key) == 3)
+    if any(name.lower() == "authorization" for name in headers):
+        return
+    from kimi_cli.settings.credentials import stored_key
+
+    url = values.get(BASE_URL, Endpoint.model_fields["base_url"].default)
+    found = stored_key(kimi_home(env), url)
+    if found is None:
+        return
+    if found.problem:
+        warnings.append(found.problem)
+    if found.key:
+        values[API_KEY] = SecretStr(found.key)
+        sources[API_KEY] = Source("stored", found.place)
+
+
+def _given(key: Any) -> bool:
+    return bool((key.get_secret_value() if isinstance(key, SecretStr) else key or "").strip())
 
 
 def _valid_key(text: str, variable: str) -> SecretStr:

@@ -216,6 +216,14 @@ class Undo(Section):
     days: Annotated[float, Field(ge=0)] = 14.0
 
 
+class Terminal(Section):
+    """The interactive terminal. ``theme`` "auto" goes by what the terminal tells of its background;
+    ``notify``: call the user back when an answer is needed, or a long turn has ended."""
+
+    theme: Literal["auto", "dark", "light", "none"] = "auto"
+    notify: bool = True
+
+
 class Settings(Section):
     """All settings. ``thinking`` is "" (the model's default), "on", "off" or an effort."""
 
@@ -237,3 +245,4 @@ class Settings(Section):
     policy: Policy = Policy.model_construct()
     secrets: Secrets = Secrets.model_construct()
     undo: Undo = Undo.model_construct()
+    terminal: Terminal = Terminal.model_construct()

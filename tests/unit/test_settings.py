@@ -95,6 +95,8 @@ SAMPLES: dict[str, Any] = {
     "undo.max_file_mb": 1.5,
     "undo.max_files": 9,
     "undo.days": 3,
+    "terminal.theme": "light",
+    "terminal.notify": False,
 }
 HARMLESS = {"model", "thinking", "headless.heartbeat", "policy.ask", "policy.deny"} | {
     k for k in SAMPLES if "budget." in k

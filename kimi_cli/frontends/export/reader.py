@@ -22,6 +22,7 @@ from kimi_cli.frontends.export.outline import (
 )
 from kimi_cli.frontends.export.text import one_line
 from kimi_cli.protocol.events import (
+    Aside,
     AssistantMessage,
     Compaction,
     DurableEvent,
@@ -92,6 +93,11 @@ class _Reader:
             case Compaction():
                 self._spend(event.usage, event.cost)
                 self._put(Compacted(event, gone=gone))
+            case Aside():
+                out.usage = out.usage + (event.usage or Usage())
+                if event.cost is not None:
+                    out.cost = (out.cost or 0.0) + event.cost
+                self._put(Remark(event, gone=gone))
             case TurnEnded():
                 self._ended(event, gone)
             case Title():

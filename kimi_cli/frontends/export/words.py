@@ -13,6 +13,7 @@ from kimi_cli.frontends.export.outline import Call, Compacted, Ended, Outline, Q
 from kimi_cli.frontends.export.text import count, harmless, one_line
 from kimi_cli.frontends.plain import confinement, money, seconds, tokens
 from kimi_cli.protocol.events import (
+    Aside,
     BudgetWarning,
     Checkpoint,
     Confined,
@@ -268,6 +269,14 @@ def remark(event: DurableEvent) -> tuple[str, str]:
         case ModelChanged():
             thinking = f", thinking {one_line(event.thinking)}" if event.thinking else ""
             return "info", f"model changed to {one_line(event.model)}{thinking}"
+        case Aside():
+            return "info", joined(
+                [
+                    f"asked beside the work: {one_line(event.question)}",
+                    one_line(event.answer),
+                    "cut off" if event.partial else "",
+                ]
+            )
         case Confined():
             return "info", confinement(event)
         case ModeChanged():

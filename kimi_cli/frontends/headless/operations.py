@@ -14,7 +14,18 @@ from kimi_cli.agent import Session
 from kimi_cli.frontends.headless.progress import say
 from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.events import Notice, TurnEnded, TurnStarted
-from kimi_cli.protocol.operations import Compact, Interrupt, Say, Steer, operation_adapter
+from kimi_cli.protocol.operations import (
+    Background,
+    BetweenTurns,
+    Compact,
+    Interrupt,
+    Redo,
+    Say,
+    SetModel,
+    Steer,
+    Undo,
+    operation_adapter,
+)
 from kimi_cli.store.errors import StoreError
 
 _WANTED = {"string_type": "a text", "list_type": "a list", "dict_type": "an object"}
@@ -24,14 +35,15 @@ SHOWN = 100
 
 async def operations(
     session: Session, refused: Callable[[], None] = lambda: None
-) -> AsyncIterator[Say | Compact]:
-    """Yield the user messages as they come, and what asks for a compaction while no turn runs;
-    everything else goes straight to the session, also while a turn runs, and steering without a
-    turn is a message. Ends with stdin. A line that is no operation is left out: an error notice in
-    the record says why, at once, and ``refused`` is called."""
+) -> AsyncIterator[Say | Compact | BetweenTurns]:
+    """Yield the user messages as they come, and in order with them what is done between turns: a
+    compaction that is asked for while no turn runs, too. Everything else goes straight to the
+    session, also while a turn runs, and steering without a turn is a message. Ends with stdin. A
+    line that is no operation is left out: an error notice in the record says why, at once, and
+    ``refused`` is called."""
     adapter = operation_adapter()
     loop = asyncio.get_running_loop()
-    inbox: asyncio.Queue[Say | Compact | None] = asyncio.Queue()
+    inbox: asyncio.Queue[Say | Compact | BetweenTurns | None] = asyncio.Queue()
     in_turn = False
     number = 0
 
@@ -68,14 +80,22 @@ async def operations(
             return
         if isinstance(operation, Say) and not (operation.text.strip() or operation.parts):
             refuse("the message is empty", line)
-        elif isinstance(operation, Say) or (isinstance(operation, Compact) and not in_turn):
+        elif isinstance(operation, Say | SetModel | Undo | Redo) or (
+            isinstance(operation, Compact) and not in_turn
+        ):
             inbox.put_nowait(operation)
         elif isinstance(operation, Steer) and not session.busy:
             inbox.put_nowait(Say(text=operation.text))
         elif isinstance(operation, Interrupt) and not session.busy and not inbox.empty():
             session.interrupt_next(operation.reason)
+        elif isinstance(operation, Background):
+            if not session.background():
+                say("kimi: there is no running command to move to the background")
         else:
-            session.send(operation)
+            try:
+                session.send(operation)
+            except StoreError as error:
+                say(f"kimi: {error}")
 
     def read() -> None:
         # A thread, because neither asyncio nor select can wait for a regular file.
@@ -91,7 +111,7 @@ async def operations(
     while (operation := await inbox.get()) is not None:
         yield operation
         # Steering that came too late for its turn is a message of its own.
-        if late := session.take_steering():
+        if late := session.undelivered():
             yield Say(text="\n".join(late))
 
 

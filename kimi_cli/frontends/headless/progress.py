@@ -24,15 +24,19 @@ from kimi_cli.frontends.plain import (
 )
 from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.events import (
+    Aside,
     AssistantMessage,
     BudgetWarning,
     Compaction,
     Confined,
     Instructions,
+    ModeChanged,
+    ModelChanged,
     Notice,
     Shrink,
     ToolResult,
     ToolStarted,
+    TurnStarted,
 )
 from kimi_cli.protocol.live import (
     CompactionStarted,
@@ -93,6 +97,14 @@ class Progress:
                 self.line(shrunk(event))
             case Notice():
                 self.line(event.text)
+            case TurnStarted():
+                self._currency = event.currency
+            case ModelChanged():
+                self.line(event.model, f"thinking {event.thinking}" if event.thinking else "")
+            case ModeChanged():
+                self.line(f"{event.mode} mode")
+            case Aside():
+                self._spend(event.usage, event.cost)
             case Confined():
                 self.line(confinement(event))
             case Instructions():

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from kimi_cli.agent import Session, StopReason, StopTurn
+from kimi_cli.agent.between import carry_out
 from kimi_cli.agent.loop import Check
 from kimi_cli.frontends.headless.checks import SchemaCheck, VerifyCheck
 from kimi_cli.frontends.headless.operations import operations
@@ -22,7 +23,7 @@ from kimi_cli.frontends.headless.writer import Writer
 from kimi_cli.frontends.plain import clean_block, counted, money, spent, tokens
 from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.messages import added
-from kimi_cli.protocol.operations import Compact, Say
+from kimi_cli.protocol.operations import BetweenTurns, Compact, Say
 from kimi_cli.protocol.sandbox import SandboxState
 from kimi_cli.store.errors import StoreError
 from kimi_cli.store.events_file import encode_event
@@ -80,8 +81,10 @@ async def run(session: Session, job: Job, exit_code: Callable[[StopReason], int]
         async for operation in _operations(session, job, schema, tally):
             if isinstance(operation, Say):
                 await session.run_turn(operation, checks)
-            else:
+            elif isinstance(operation, Compact):
                 await _compact(session, operation, tally)
+            else:
+                await _between(session, operation, tally)
             if ending.reason:
                 break
     except asyncio.CancelledError:
@@ -130,6 +133,13 @@ async def _compact(session: Session, operation: Compact, tally: Tally) -> None:
         tally.reason, tally.detail = reason, detail
 
 
+async def _between(session: Session, operation: BetweenTurns, tally: Tally) -> None:
+    if await carry_out(session, operation):
+        tally.refuse_line()
+    if not tally.turns:
+        tally.reason, tally.detail = StopReason.DONE, ""
+
+
 def _print_result(
     session: Session, job: Job, tally: Tally, code: int, writer: Writer, progress: Progress
 ) -> None:
@@ -145,7 +155,7 @@ def _print_result(
     else:
         result = tally.result(
             session=session.id if job.keep_session else None,
-            model=job.model,
+            model=session.model,
             exit_code=code,
             currency=session.price.currency if session.price else None,
             denials=session.denials,
@@ -183,8 +193,8 @@ def _checks(
 
 async def _operations(
     session: Session, job: Job, schema: SchemaCheck | None, tally: Tally
-) -> AsyncIterator[Say | Compact]:
-    """The messages to run, one a turn, and the compactions between them; other operations go to
+) -> AsyncIterator[Say | Compact | BetweenTurns]:
+    """The messages to run, one a turn, and what is done between them; other operations go to
     the session as they come."""
     instruction = f"\n\n{schema.instruction}" if schema else ""
     if job.message is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kimi_cli.agent import Setup
@@ -10,32 +10,39 @@ from kimi_cli.agent.model_config import missing_key
 from kimi_cli.frontends.terminal.look import Look
 from kimi_cli.frontends.terminal.trust_question import ask_trust
 from kimi_cli.settings import is_trusted, load_settings
+from kimi_cli.settings.schema import Terminal
 from kimi_cli.workspace.roots import project_root
 
 
-async def settle(setup: Setup, look: Look) -> Setup | None:
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What to open a session with, and how the terminal is to be."""
+
+    setup: Setup
+    terminal: Terminal
+
+
+async def settle(setup: Setup, look: Look) -> Settled | None:
     """Ask what has to be asked first; None when the user leaves. Raises SettingsError."""
     try:
         root = project_root(setup.cwd or Path.cwd())
     except FileNotFoundError:
         # Opening the session tells of it.
-        return setup
+        return Settled(setup, Terminal())
     answer = await ask_trust(setup, root, look)
     if answer == "quit":
         return None
     if answer == "yes":
         setup = replace(setup, trust=True)
-    if setup.provider is not None:
-        return setup
     loaded = load_settings(
         env=setup.env,
         project_root=root if setup.project_settings else None,
         flags=setup.flags,
         trusted=setup.trust or is_trusted(setup.home, root),
     )
-    if missing_key(loaded.settings):
+    if setup.provider is None and missing_key(loaded.settings):
         from kimi_cli.frontends.terminal.first_run import first_run
 
         if not await first_run(setup.env, setup.home):
             return None
-    return setup
+    return Settled(setup, loaded.settings.terminal)

@@ -63,6 +63,7 @@ class Controller:
         self.setup = setup
         self.cwd = setup.cwd or Path.cwd()
         self.open_session = open_session
+        self.notifies = True
         self._ctrl_c_at = -AGAIN_SECONDS
         self._frame_due = False
         self._beside: set[asyncio.Future[None]] = set()
@@ -92,8 +93,9 @@ class Controller:
 
     def notify(self, text: str) -> None:
         """Call the user back who may look elsewhere."""
-        self.app.sync.write_raw(notification(text, self.setup.env))
-        self.app.sync.flush()
+        if self.notifies:
+            self.app.sync.write_raw(notification(text, self.setup.env))
+            self.app.sync.flush()
 
     async def _offer_plan(self) -> None:
         chosen = await self.choose("Carry out this plan?", PLAN_ANSWERS)

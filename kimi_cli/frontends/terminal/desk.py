@@ -13,6 +13,7 @@ from kimi_cli.frontends.terminal.region import doing_line, queue_lines, tool_lin
 from kimi_cli.frontends.terminal.status_line import Status, status_line
 from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.events import (
+    Aside,
     AssistantMessage,
     Compaction,
     ModeChanged,
@@ -57,7 +58,7 @@ class Desk:
         match event:
             case TurnStarted():
                 self.status.currency = event.currency
-            case AssistantMessage() | Compaction():
+            case AssistantMessage() | Compaction() | Aside():
                 self._spend(event.usage, event.cost)
             case UserMessage(origin="steer"):
                 self._delivered(event)
@@ -69,6 +70,7 @@ class Desk:
                 self.status.mode = event.mode
             case ModelChanged():
                 self.status.model, self.status.thinking = event.model, event.thinking
+                self.status.window = event.window
             case TurnEnded():
                 self.questions.clear()
                 self.saying_why = False

@@ -33,13 +33,14 @@ ESCAPE_SECONDS = 0.05
 
 async def run(setup: Setup, open_session: Open, prompt: str = "") -> int:
     """Run until the user leaves; returns the exit code. Raises what ``open_session`` raises."""
-    look = find_look(setup.env, sys.stdout.encoding)
-    settled = await settle(setup, look)
+    settled = await settle(setup, find_look(setup.env, sys.stdout.encoding))
     if settled is None:
         return 0
-    setup = settled
+    setup = settled.setup
+    look = find_look(setup.env, sys.stdout.encoding, settled.terminal.theme)
     output = OneWriteOutput(sys.stdout, term=setup.env.get("TERM", ""), colour=look.colour)
     controller = make_controller(setup, look, output, open_session)
+    controller.notifies = settled.terminal.notify
     app = controller.app
     opening = asyncio.ensure_future(_open(controller, setup, open_session, prompt))
     working = asyncio.create_task(controller.work.run())

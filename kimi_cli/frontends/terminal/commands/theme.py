@@ -23,7 +23,11 @@ WORDS = {
 async def set_theme(controller: Controller, argument: str) -> None:
     if not argument:
         theme = controller.desk.ink.look.theme
-        controller.say(f"theme {theme}; /theme {'|'.join(THEMES)} holds until kimi ends", "")
+        controller.say(
+            f"theme {theme}; /theme {'|'.join(THEMES)} holds until kimi ends, "
+            "/config terminal.theme THEME from then on",
+            "",
+        )
         return
     choice = next((theme for theme in THEMES if theme == argument), None)
     if choice is None:
