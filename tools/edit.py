@@ -48,6 +48,13 @@ class EditTool:
         count = len(params.edits)
         return params.path if count == 1 else f"{params.path}, {count} edits"
 
+    def preview(self, params: EditParams, workspace: Workspace) -> str:
+        files = workspace.files
+        path = files.resolve(params.path)
+        content = files.read(path, real=params.settled(files, path))
+        changed, _ = apply(content, params.edits, files.show(path))
+        return files.diff(path, content, changed)
+
     async def run(self, params: EditParams, context: ToolContext) -> ToolOutput:
         return await asyncio.to_thread(_edit, params, context.workspace.files)
 

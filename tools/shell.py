@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from pydantic import Field
@@ -64,6 +65,9 @@ class ShellTool:
         cut = len(lines) > 1 or len(lines[0]) > _SUMMARY_WIDTH
         return lines[0][:_SUMMARY_WIDTH] + (" …" if cut else "")
 
+    def preview(self, params: ShellParams, workspace: Workspace) -> str:
+        return params.command
+
     async def run(self, params: ShellParams, context: ToolContext) -> ToolOutput:
         if bool(params.command.strip()) == bool(params.task) or (params.stop and not params.task):
             raise ToolError(
@@ -86,17 +90,20 @@ async def _run_command(params: ShellParams, timeout: float, context: ToolContext
         raise ToolError(f"The command was not started: {error.strerror or error}{where}") from None
     wait = _FIRST_LOOK if params.background else timeout
     try:
-        result = await _follow(task, wait, context)
+        result = await follow(task, wait, context.progress)
     except asyncio.CancelledError:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(task.stop(_CANCEL_GRACE), _CANCEL_PATIENCE)
         raise
+    moved = result is None and task.background
     if result is None or result.survivors:
         task.to_background()
     if result is not None:
         output = await _ended(task, result)
         return replace(output, denial=workspace.processes.denial(task, output.text))
     why = "Running" if params.background else f"Still running after {wait:g} s, and goes on"
+    if moved:
+        why = "Still running: the user moved it, and it goes on"
     note = (
         f'[{why} in the background as task {task.id}. See its new output with task="{task.id}" '
         "(timeout=N waits up to N s for its end), end it with stop=true.]"
@@ -127,20 +134,27 @@ async def _look_at(params: ShellParams, patience: float, context: ToolContext) -
     return await _running(task, f"[task {task.id} still runs, {task.seconds:.0f} s so far]")
 
 
-async def _follow(task: Task, timeout: float, context: ToolContext) -> ProcessResult | None:
-    """Wait for the end, showing people the output as it grows; None at the timeout."""
+async def follow(
+    task: Task, timeout: float | None, show: Callable[[str], None]
+) -> ProcessResult | None:
+    """Wait up to ``timeout`` seconds for the end of a command, while ``show`` gets the output as it
+    grows; None when it still runs then, or was moved to the background."""
     loop = asyncio.get_running_loop()
-    until = loop.time() + timeout
+    until = math.inf if timeout is None else loop.time() + timeout
     tail = LiveTail(task.output_path)
-    while True:
-        left = until - loop.time()
-        result = await task.wait(max(0.0, min(_TICK, left)))
-        over = result is not None or left <= _TICK
-        news = tail.news(final=over)
-        if news:
-            context.progress(news)
-        if over:
-            return result
+    task.movable = True
+    try:
+        while True:
+            left = until - loop.time()
+            result = await task.wait(max(0.0, min(_TICK, left)))
+            over = result is not None or left <= _TICK or task.background
+            news = tail.news(final=over)
+            if news:
+                show(news)
+            if over:
+                return result
+    finally:
+        task.movable = False
 
 
 async def _new_output(task: Task) -> Excerpt:
@@ -172,7 +186,7 @@ async def _ended(task: Task, result: ProcessResult) -> ToolOutput:
     kept = task.background or new.cut or new.end > _TINY
     if not kept:
         task.output_path.unlink(missing_ok=True)
-    outcome = _outcome(result)
+    outcome = outcome_of(result)
     text = _lines(new.text or ("(no output)" if first else "(no new output)"))
     if outcome:
         text += f"[{outcome}]\n"
@@ -196,7 +210,7 @@ async def _ended(task: Task, result: ProcessResult) -> ToolOutput:
     )
 
 
-def _outcome(result: ProcessResult) -> str:
+def outcome_of(result: ProcessResult) -> str:
     """How it ended, in words; empty for success."""
     if result.reason == "output limit":
         return "stopped: its output grew past the limit"

@@ -37,6 +37,12 @@ class WriteTool:
     def summary(self, params: WriteParams) -> str:
         return params.path
 
+    def preview(self, params: WriteParams, workspace: Workspace) -> str:
+        files = workspace.files
+        path = files.resolve(params.path)
+        former = _former(files, path, params.settled(files, path))
+        return files.diff(path, former, _encode(params.content, former, files.show(path)))
+
     async def run(self, params: WriteParams, context: ToolContext) -> ToolOutput:
         return await asyncio.to_thread(_write, params, context.workspace.files)
 

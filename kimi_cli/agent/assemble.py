@@ -9,23 +9,26 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kimi_cli.agent.branch import branch
 from kimi_cli.agent.budget import Budget
 from kimi_cli.agent.checkpoints import limits_of as snapshot_limits
 from kimi_cli.agent.compactor import Rules
 from kimi_cli.agent.guarding import begin_probe, confine, doubts, make_policy
 from kimi_cli.agent.model_config import limits_of, missing_key
 from kimi_cli.agent.prompt import system_prompt
-from kimi_cli.agent.serving import Served, find_model
+from kimi_cli.agent.serving import Served, find_model, other_model
 from kimi_cli.agent.session import Session
 from kimi_cli.agent.setup import Opened, Setup, SetupError
 from kimi_cli.agent.stored import Stored, confined, open_stored, started
 from kimi_cli.agent.toolbox import Toolbox
+from kimi_cli.agent.turn_host import Parts
 from kimi_cli.model.names import normalise_tool_name
 from kimi_cli.protocol.event import Event
-from kimi_cli.protocol.events import Instructions
+from kimi_cli.protocol.events import Instructions, ModeChanged
 from kimi_cli.protocol.sandbox import SandboxState
 from kimi_cli.protocol.stops import StopReason
 from kimi_cli.protocol.tools import ToolSchema
+from kimi_cli.safety.session_policy import SessionPolicy
 from kimi_cli.settings import Loaded, Settings, is_trusted, load_settings
 from kimi_cli.store.errors import SessionError, StoreError
 from kimi_cli.store.log import Log, MemoryLog, SessionLog
@@ -95,7 +98,7 @@ def _working_directory(setup: Setup) -> Path:
 
 def _new_log(setup: Setup, loaded: Loaded, root: Path) -> Log:
     if not (setup.keep and loaded.settings.session.keep):
-        return MemoryLog()
+        return MemoryLog(setup.home)
     try:
         return SessionLog.create(setup.home, root)
     except StoreError as error:
@@ -103,7 +106,7 @@ def _new_log(setup: Setup, loaded: Loaded, root: Path) -> Log:
             raise
         # Work that leaves no trace is better than none: a container's home is often read-only.
         loaded.warnings.append(f"{error}; this session is not kept")
-        return MemoryLog()
+        return MemoryLog(setup.home)
 
 
 def _load(setup: Setup, cwd: Path) -> Loaded:
@@ -152,9 +155,10 @@ async def _furnish(
     sandbox = await confine(setup, settings, workspace, caches, probing)
     warnings += filter(None, (served.doubt, ProcessRunner.limits_note()))
     warnings += doubts(sandbox, workspace)
-    policy = make_policy(setup, loaded, workspace, [log.path], sandbox)
-    if setup.policy:
-        policy = setup.policy(policy)
+    own = make_policy(setup, loaded, workspace, [log.path], sandbox)
+    assert isinstance(own, SessionPolicy)
+    own.mode = setup.first_mode
+    policy = setup.policy(own) if setup.policy else own
     toolbox = Toolbox(
         default_tools(
             shell_timeout=settings.shell.timeout, shell_max_timeout=settings.shell.max_timeout
@@ -166,18 +170,27 @@ async def _furnish(
         secrets=_secrets(settings),
     )
     tools = stored.tools if stored else toolbox.schemas()
+
+    async def another(model: str | None, thinking: str | None, now: Served) -> Served:
+        if setup.provider is not None:
+            raise SetupError("the model of this session can't be changed")
+        return await other_model(loaded, now, model, thinking, cache_key, budget.seconds_left)
+
     session = Session(
-        log=log,
-        provider=served.provider,
-        toolbox=toolbox,
-        tools=tools,
-        workspace=workspace,
-        budget=budget,
-        price=served.price,
-        on_ask=setup.on_ask or settings.headless.on_ask,
-        context=_rules(settings),
-        snapshots=_snapshots(setup, settings, workspace, log),
-        saw=workspace.files.restore,
+        Parts(
+            log=log,
+            served=served,
+            find_model=another,
+            toolbox=toolbox,
+            tools=tools,
+            workspace=workspace,
+            budget=budget,
+            policy=own,
+            on_ask=setup.on_ask or settings.headless.on_ask,
+            context=_rules(settings),
+            snapshots=_snapshots(setup, settings, workspace, log),
+            saw=workspace.files.restore,
+        )
     )
     try:
         if stored:
@@ -190,7 +203,10 @@ async def _furnish(
         raise SetupError(str(error), StopReason.STORE_FAILED) from None
     kept = isinstance(log, SessionLog)
     secrets = _secrets(settings)
-    return Opened(session, settings, warnings, secrets, kept, served.media, opening, sandbox)
+    history = branch(stored.events) if stored else ()
+    return Opened(
+        session, settings, warnings, secrets, kept, served.media, opening, sandbox, history
+    )
 
 
 def _opening(
@@ -203,6 +219,7 @@ def _opening(
     sandbox: SandboxState,
 ) -> list[Event]:
     """The events that a session begins, or goes on, with."""
+    mode = setup.first_mode
     if stored:
         events = stored.resumed(cwd, served.provider, served.thinking, served.dialect)
     else:
@@ -218,6 +235,10 @@ def _opening(
                 served.dialect,
             )
         ]
+    # The log then says which mode holds; what it does not say is the usual one.
+    said = stored.mode if stored else ""
+    if mode != said and (said or mode in ("ask", "plan")):
+        events.append(ModeChanged(mode=mode))
     held = confined(sandbox)
     if stored is None or stored.confined != held:
         events.append(held)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from kimi_cli.agent.stop import StopTurn
 from kimi_cli.model.catalogue import Price
 from kimi_cli.protocol.messages import Usage
 from kimi_cli.protocol.stops import StopReason
@@ -101,6 +102,17 @@ class Budget:
             if used[axis] >= limit or used[axis] + ahead.get(axis, 0) > limit:
                 return axis
         return self._parent.exceeded(next_tokens, next_cost) if self._parent else None
+
+    def guard(self, ahead: Usage, price: Price | None) -> None:
+        """Raise StopTurn when there is no room for another request with the input ``ahead``."""
+        axis = self.exceeded(ahead.input_tokens, cost_of(price, ahead) if price else 0.0)
+        if axis:
+            used, limit = self.state(axis)
+            over = "is used up" if used >= limit else "would be exceeded by the next request"
+            whole = axis in ("steps", "tokens")
+            most, so_far = (f"{n:,.0f}" if whole else f"{n:.4g}" for n in (limit, used))
+            words = f"the limit of {most} {axis} {over} ({so_far} used)"
+            raise StopTurn(STOP_OF_AXIS[axis], words)
 
     def state(self, axis: Axis) -> tuple[float, float]:
         """What is used of an axis, and its limit: the own one, else that of a parent."""

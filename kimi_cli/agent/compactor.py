@@ -71,17 +71,21 @@ class Compactor:
         tools: Sequence[ToolSchema],
         rules: Rules,
     ) -> None:
-        self._limits = LearnedWindow(provider.window)
         self._filling = Filling()
         self._record = record
-        self._provider = provider
         self._workspace = workspace
         self._budget = budget
-        self._price = price
         self._rules = rules
         self._tools = tools
-        self._notes = NoteWriter(record, provider, tools)
         self._asked: str | None = None
+        self.go_on_with(provider, price)
+
+    def go_on_with(self, provider: Provider, price: Price | None) -> None:
+        """Look after the requests to another model from here on."""
+        self._provider = provider
+        self._price = price
+        self._limits = LearnedWindow(provider.window)
+        self._notes = NoteWriter(self._record, provider, self._tools)
         self._floor = 0
 
     @property

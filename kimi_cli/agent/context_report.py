@@ -239,14 +239,14 @@ def _whole(exact: Mapping[Kind, float]) -> dict[Kind, int]:
 
 def _window(events: Sequence[DurableEvent]) -> int:
     """The window that held last, 0 where the session does not say."""
-    said = (SessionStarted, SessionResumed, Compaction, Shrink)
+    said = (SessionStarted, SessionResumed, ModelChanged, Compaction, Shrink)
     windows = (event.window for event in reversed(events) if isinstance(event, said))
     return next((window for window in windows if window), 0)
 
 
 def _dialect(events: Sequence[DurableEvent], settings: Settings) -> Dialect:
     """That of the endpoint which the session was with last; older sessions don't say."""
-    said = (SessionStarted, SessionResumed)
+    said = (SessionStarted, SessionResumed, ModelChanged)
     names = [event.dialect for event in events if isinstance(event, said) and event.dialect]
     endpoint = settings.endpoint
     for name in (*names[-1:], endpoint.dialect):

@@ -93,10 +93,17 @@ class Conversation:
         self._encoder = encoder
         self._clip = clip
         self._pending: list[_Pending] = []
+        self._opened = 0
         self._calls = 0
         self._used: set[str] = set()
         self.messages: list[bytes] = []
         self.sources: list[Source] = []
+
+    @property
+    def settled(self) -> list[bytes]:
+        """The messages without a last step that still waits for results: a request of them is
+        valid at any time."""
+        return self.messages[: self._opened] if self._pending else self.messages
 
     def encode(self, message: Message) -> bytes:
         """A message for the end of a request that is not going to be a part of the conversation."""
@@ -169,6 +176,7 @@ class Conversation:
         if event.partial:
             parts.append(TextPart(text=INTERRUPTED_MARK))
         turn = AssistantTurn(tuple(parts))
+        self._opened = len(self.messages)
         mended += self._add(turn, Source("assistant", event.seq))
         self._pending = [
             _Pending(own, call) for own, call in zip(seen, turn.tool_calls, strict=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from kimi_cli.model.catalogue import Price
+from kimi_cli.protocol.events import UserMessage
 from kimi_cli.protocol.messages import ToolCallPart, Usage
 from kimi_cli.protocol.provider import Completed, ModelError, ModelRequest, Provider
 from kimi_cli.protocol.sandbox import NOTHING, Grant
@@ -21,13 +22,15 @@ if TYPE_CHECKING:
 class Wish:
     """What a question is about: ``text`` is what will happen, ``reason`` why it is asked. ``rule``
     is what would let it happen from now on, ``grant`` what a yes allows beyond the sandbox,
-    ``marks`` the parts of the command that need the decision."""
+    ``marks`` the parts of the command that need the decision, ``preview`` exactly what will happen:
+    a command or a diff."""
 
     text: str
     reason: str
     rule: str = ""
     grant: Grant = NOTHING
     marks: Sequence[tuple[int, int]] = ()
+    preview: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +100,14 @@ class Host(Journal, Protocol):
 
     def begin_step(self) -> None: ...
 
-    def take_steering(self) -> list[str]:
-        """The messages typed since the last call, for delivery now."""
+    @property
+    def steering(self) -> list[str]:
+        """The messages for the running turn that were not delivered yet, oldest first; whoever
+        delivers one takes it off."""
+        ...
+
+    def take_notes(self) -> list[UserMessage]:
+        """What the model must hear before the next request, to be recorded."""
         ...
 
     def take_news(self) -> list[str]:

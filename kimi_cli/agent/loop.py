@@ -6,14 +6,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from kimi_cli.agent.budget import STOP_OF_AXIS, cost_of
+from kimi_cli.agent.budget import cost_of
 from kimi_cli.agent.host import Host
 from kimi_cli.agent.listener import Listener
 from kimi_cli.agent.repeats import REMINDERS, STOP_AT, RepeatGuard
 from kimi_cli.agent.stop import StopTurn
 from kimi_cli.protocol.events import BudgetWarning, UserMessage
 from kimi_cli.protocol.live import StepStarted
-from kimi_cli.protocol.messages import TextPart, ToolCallPart, Usage, added
+from kimi_cli.protocol.messages import ContentPart, TextPart, ToolCallPart, Usage, added
 from kimi_cli.protocol.provider import Completed, ErrorClass, ModelRequest
 from kimi_cli.protocol.stops import StopReason
 from kimi_cli.store.errors import StoreError
@@ -87,10 +87,12 @@ class Turn:
                     empty, kept = 0, ""
                     continue
                 problem = await self._check()
-                if problem is None:
+                if problem is not None:
+                    self._tell(problem)
+                elif not self._deliver_steering():
+                    # A check may take its time, and the user not wait for it.
                     return
                 empty, kept = 0, ""
-                self._tell(problem)
 
     async def _step(self) -> Completed:
         host = self.host
@@ -98,10 +100,12 @@ class Turn:
         try:
             while True:
                 # What is used up is not worth a compaction.
-                self._guard_budget(Usage())
+                host.budget.guard(Usage(), host.price)
                 await host.make_room(self.spend)
+                for message in host.take_notes():
+                    host.record(message)
                 request = host.request()
-                self._guard_budget(host.usage_ahead())
+                host.budget.guard(host.usage_ahead(), host.price)
                 if not begun:
                     begun = True
                     host.begin_step()
@@ -143,17 +147,6 @@ class Turn:
         self.cost = added(self.cost, cost)
         host.budget.spend(usage, cost)
 
-    def _guard_budget(self, ahead: Usage) -> None:
-        budget, price = self.host.budget, self.host.price
-        axis = budget.exceeded(ahead.input_tokens, cost_of(price, ahead) if price else 0.0)
-        if axis:
-            used, limit = budget.state(axis)
-            over = "is used up" if used >= limit else "would be exceeded by the next request"
-            whole = axis in ("steps", "tokens")
-            most, so_far = (f"{n:,.0f}" if whole else f"{n:.4g}" for n in (limit, used))
-            words = f"the limit of {most} {axis} {over} ({so_far} used)"
-            raise StopTurn(STOP_OF_AXIS[axis], words)
-
     async def _run_calls(self, calls: list[ToolCallPart], *, cut: bool) -> None:
         results = await self.host.toolbox.run_all(calls, self.host, cut=cut)
         worst = 0
@@ -176,10 +169,14 @@ class Turn:
         return None
 
     def _deliver_steering(self) -> bool:
-        messages = self.host.take_steering()
-        for text in messages:
-            self.host.record(UserMessage(origin="steer", parts=[TextPart(text=text)]))
-        return bool(messages)
+        waiting = self.host.steering
+        delivered = bool(waiting)
+        while waiting:
+            parts: list[ContentPart] = [TextPart(text=waiting[0])]
+            self.host.record(UserMessage(origin="steer", parts=parts))
+            # Only what is on record is not lost any more.
+            del waiting[0]
+        return delivered
 
     def _tell(self, text: str) -> None:
         self.host.record(UserMessage(origin="program", parts=[TextPart(text=text)]))

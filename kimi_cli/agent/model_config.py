@@ -85,8 +85,8 @@ def missing_key(settings: Settings) -> str | None:
     variable = endpoint.api_key_env
     why = f" ({variable}, which endpoint.api_key_env names, is not set)" if variable else ""
     return (
-        f"no API key for {urlsplit(endpoint.base_url).hostname}{why}: set KIMI_API_KEY, or keep it "
-        "with `kimi config set endpoint.api_key KEY`; for a server of your own give --base-url; "
+        f"no API key for {urlsplit(endpoint.base_url).hostname}{why}: `kimi login` asks for one "
+        "and keeps it, KIMI_API_KEY gives one for a run; for a server of your own give --base-url; "
         "`kimi demo` needs no key"
     )
 

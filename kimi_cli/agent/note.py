@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from kimi_cli.agent.beside import ask
 from kimi_cli.agent.listener import retry_event
 from kimi_cli.agent.record import Record
 from kimi_cli.agent.window import answer_room
 from kimi_cli.prompts import load
 from kimi_cli.protocol.messages import TextPart, Usage
-from kimi_cli.protocol.provider import (
-    Completed,
-    Failed,
-    ModelError,
-    ModelRequest,
-    Provider,
-    RetryWait,
-)
+from kimi_cli.protocol.provider import Completed, Failed, ModelError, ModelRequest, Provider
 from kimi_cli.protocol.tools import ToolSchema
 
 LEAST_NOTE = 40
@@ -87,22 +80,10 @@ class NoteWriter:
             max_output_tokens=min(cap, room) if cap and room else None,
             new_tokens=record.meter.uncached + record.size(text),
         )
-        heard = False
-        try:
-            async for event in provider.stream(request):
-                if isinstance(event, RetryWait):
-                    record.show(retry_event(event))
-                elif isinstance(event, Completed):
-                    book(record.used(event))
-                    return event
-                elif isinstance(event, Failed):
-                    if event.partial:
-                        book(record.used(event.partial))
-                    return event
-                else:
-                    heard = True
-        except asyncio.CancelledError:
-            if heard:
-                book(Usage(input_tokens=record.meter.total))
-            raise
-        raise RuntimeError("the model's stream ended without an end")
+        return await ask(
+            record,
+            provider,
+            request,
+            book=book,
+            wait=lambda wait: record.show(retry_event(wait)),
+        )

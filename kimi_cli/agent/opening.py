@@ -5,10 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from kimi_cli.protocol.event import Event
-from kimi_cli.protocol.events import Instructions, ModelChanged, Repair, SessionResumed
+from kimi_cli.protocol.events import (
+    Instructions,
+    ModeChanged,
+    ModelChanged,
+    Repair,
+    SessionResumed,
+)
 from kimi_cli.store.log import Log
 
-OPENING = SessionResumed | ModelChanged | Instructions | Repair
+OPENING = SessionResumed | ModelChanged | ModeChanged | Instructions | Repair
 """None of them does anything by itself, and the next process says them again."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from kimi_cli.agent.host import Journal, Leave, Wish
@@ -24,6 +24,14 @@ class Permit:
     grant: Grant = NOTHING
 
 
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a call does, for the user who is asked: in a line, and exactly."""
+
+    title: str
+    preview: Callable[[], Awaitable[str]]
+
+
 class Permits:
     """Asks the policy, and the user where the policy can't say."""
 
@@ -31,17 +39,21 @@ class Permits:
         self._policy = policy
 
     async def first(
-        self, call: ToolCallPart, title: str, tool: str, intents: Sequence[Intent], journal: Journal
+        self,
+        call: ToolCallPart,
+        about: About,
+        tool: str,
+        intents: Sequence[Intent],
+        journal: Journal,
     ) -> Permit:
-        """Whether the call may run at all. ``title`` says what it does. Raises as
-        ``journal.ask``."""
+        """Whether the call may run at all. Raises as ``journal.ask``."""
         decision = self._policy.decide(tool, intents)
-        return await self._settle(call, title, decision, journal)
+        return await self._settle(call, about, decision, journal)
 
     async def more(
         self,
         call: ToolCallPart,
-        title: str,
+        about: About,
         intents: Sequence[Intent],
         denial: Denial,
         grant: Grant,
@@ -54,17 +66,20 @@ class Permits:
             # What would have helped was given already: the reading of the output was wrong.
             return Permit("Allowing it did not help.")
         decision = self._policy.beyond(intents, denial)
-        permit = await self._settle(call, title, decision, journal)
+        permit = await self._settle(call, about, decision, journal)
         return Permit(permit.refusal, grant | denial.grant)
 
     async def _settle(
-        self, call: ToolCallPart, title: str, decision: Decision, journal: Journal
+        self, call: ToolCallPart, about: About, decision: Decision, journal: Journal
     ) -> Permit:
         if decision.verdict == "allow":
             return Permit(grant=decision.grant)
         if decision.verdict == "deny":
             return Permit(f"Denied: {decision.reason}.")
-        wish = Wish(title, decision.reason, decision.rule, decision.grant, decision.marks)
+        preview = await about.preview()
+        wish = Wish(
+            about.title, decision.reason, decision.rule, decision.grant, decision.marks, preview
+        )
         leave: Leave = await journal.ask(call, wish)
         if not leave.allowed:
             return Permit(leave.words)

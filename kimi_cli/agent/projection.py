@@ -27,6 +27,7 @@ from kimi_cli.protocol.messages import TextPart, UserTurn
 from kimi_cli.protocol.provider import Encoder
 
 SPOKEN = (UserMessage, AssistantMessage, ToolStarted, ToolResult)
+CONVERSED = (SessionStarted, Instructions, Compaction, *SPOKEN)
 
 
 class Projection:
@@ -42,11 +43,17 @@ class Projection:
         self._compaction: Compaction | None = None
         self._shrinks: list[Shrink] = []
         self._events: list[Event] = []
-        self._now = Conversation(encoders())
+        self._fed: list[Event] = []
+        self._now = Conversation(encoders(), self._clip)
 
     @property
     def messages(self) -> list[bytes]:
         return self._now.messages
+
+    @property
+    def settled(self) -> list[bytes]:
+        """The messages without a step that still runs."""
+        return self._now.settled
 
     @property
     def sources(self) -> list[Source]:
@@ -68,7 +75,7 @@ class Projection:
             # What has to be mended now was mended, and reported, before.
             self._rebuild()
             return []
-        return self._now.feed(event)
+        return self._put(event)
 
     def load(self, events: Sequence[Event]) -> int:
         """Take in a stored history up to where its last conversation begins, without projecting
@@ -91,6 +98,14 @@ class Projection:
         other._events = list(self._events)
         other.feed(event)
         return other
+
+    def encode_with(self, encoders: Callable[[], Encoder]) -> None:
+        """Make the same conversation anew, for another model."""
+        fed, self._fed = self._fed, []
+        self._encoders = encoders
+        self._now = Conversation(encoders(), self._clip)
+        for event in fed:
+            self._put(event)
 
     def close_calls(self) -> list[Mended]:
         """Give calls whose result can't come any more one that says so: a request goes out now."""
@@ -116,17 +131,20 @@ class Projection:
             self._shrinks = [shrink for shrink in self._shrinks if shrink.upto > event.upto]
 
     def _rebuild(self) -> None:
-        now = self._now = Conversation(self._encoders(), self._clip)
-        if self._begun:
-            now.feed(self._begun)
-        if self._instructions:
-            now.feed(self._instructions)
-        if compaction := self._compaction:
-            parts = tuple(compaction.pinned) or (TextPart(text=compaction.note),)
-            now.put(UserTurn(parts), Source("pinned", compaction.seq))
-        for event in self._events:
-            now.feed(event)
-        now.close_calls()
+        self._fed = []
+        self._now = Conversation(self._encoders(), self._clip)
+        for event in (self._begun, self._instructions, self._compaction, *self._events):
+            if event:
+                self._put(event)
+        self._now.close_calls()
+
+    def _put(self, event: Event) -> list[Mended]:
+        if isinstance(event, CONVERSED):
+            self._fed.append(event)
+        if isinstance(event, Compaction):
+            parts = tuple(event.pinned) or (TextPart(text=event.note),)
+            return self._now.put(UserTurn(parts), Source("pinned", event.seq))
+        return self._now.feed(event)
 
     def _clip(self, seq: int, text: str) -> str:
         limits = [shrink.limit for shrink in self._shrinks if seq <= shrink.upto]

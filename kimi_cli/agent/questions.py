@@ -37,6 +37,17 @@ class Questions:
     async def ask(self, call: ToolCallPart, wish: Wish) -> Leave:
         """Put the question on record and get its answer. Raises StopTurn."""
         question = f"q{self._record.at.seq + 1}"
+        # Open before anybody hears of it: the answer may come at once.
+        waiting: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._open[question] = waiting
+        try:
+            return await self._ask(question, waiting, call, wish)
+        finally:
+            del self._open[question]
+
+    async def _ask(
+        self, question: str, waiting: asyncio.Future[Answer], call: ToolCallPart, wish: Wish
+    ) -> Leave:
         self._record.add(
             QuestionAsked(
                 question_id=question,
@@ -48,6 +59,7 @@ class Questions:
                 rule=wish.rule,
                 grant=wish.grant.words(),
                 marks=list(wish.marks),
+                preview=wish.preview,
             )
         )
         refused = QuestionAnswered(question_id=question, answer="no", by="policy")
@@ -62,7 +74,7 @@ class Questions:
                 "means; do what can be done without it and say what could not.",
             )
         try:
-            given = await self._wait(question)
+            given = await waiting
         except asyncio.CancelledError:
             self._record.add(refused)
             raise
@@ -76,11 +88,3 @@ class Questions:
         if given.answer == "project" and wish.rule:
             return Leave(True, scope="project")
         return Leave(False, f"The user said no. {given.comment}".strip())
-
-    async def _wait(self, question: str) -> Answer:
-        waiting: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._open[question] = waiting
-        try:
-            return await waiting
-        finally:
-            del self._open[question]

@@ -104,6 +104,14 @@ class Record:
         self.at.turn = max((event.turn for event in events), default=0)
         self.at.seq = max((event.seq for event in events), default=0)
 
+    def go_on_with(self, provider: Provider) -> None:
+        """Make the requests for another model from here on."""
+        self._encoder = provider.encoder
+        self.meter = TokenMeter(lambda: provider.counter)
+        self.projection.encode_with(provider.encoder)
+        self._measure_again()
+        self.meter.cool()
+
     def _take_in(self, events: Sequence[Event]) -> None:
         """Begin anew with the events of a branch."""
         self.facts = Facts()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Awaitable
+from dataclasses import dataclass, replace
 
 from kimi_cli.agent.model_config import model_config, price_of
 from kimi_cli.agent.setup import Setup, SetupError
@@ -12,9 +13,14 @@ from kimi_cli.model.build import build_endpoint, build_provider
 from kimi_cli.model.catalogue import Price
 from kimi_cli.model.endpoint import detect
 from kimi_cli.model.errors import ConfigError
+from kimi_cli.model.provider import Endpoint
+from kimi_cli.model.wire import RequestFailed
 from kimi_cli.protocol.provider import Provider
 from kimi_cli.protocol.stops import StopReason
 from kimi_cli.settings import Loaded, Settings
+
+SHOWN = 20
+"""Models that a complaint names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,33 +40,91 @@ async def find_model(
     setup: Setup, loaded: Loaded, stored: Stored | None, session: str, seconds: float | None
 ) -> Served:
     """The model of the setup, found within ``seconds``. Raises SetupError."""
-    settings = loaded.settings
     model, thinking = _model_of(loaded, stored)
     if setup.provider is not None:
         return Served(setup.provider, thinking)
+    found = await _found(_serve(loaded.settings, model, thinking, session), seconds)
+    if blind := setup.media - found.media:
+        raise SetupError(f"{found.provider.model} takes no {' and no '.join(sorted(blind))}s")
+    _check_price(loaded.settings, found)
+    return found
+
+
+async def other_model(
+    loaded: Loaded,
+    now: Served,
+    model: str | None,
+    thinking: str | None,
+    session: str,
+    seconds: float | None,
+) -> Served:
+    """Another model than that of ``now`` at the same endpoint, or the same one that thinks
+    otherwise. What is None stays; a model that can't think as it was set before gets its own
+    default. Raises SetupError, also for a model that the endpoint does not list."""
+    settings = loaded.settings
+    name = now.provider.model if model is None else model
+    wish = now.thinking if thinking is None else thinking
+    serving = _serve(
+        settings,
+        name,
+        wish,
+        session,
+        listed=name != now.provider.model,
+        yielding=thinking is None,
+    )
+    found = await _found(serving, seconds)
+    try:
+        _check_price(settings, found)
+        was, price = now.price, found.price
+        limited = settings.budget.max_cost is not None
+        if limited and was and price and was.currency != price.currency:
+            raise SetupError(
+                f"the cost limit is in {was.currency}, and {name} is billed in {price.currency}"
+            )
+    except SetupError:
+        await found.provider.close()
+        raise
+    return found
+
+
+async def _found(serving: Awaitable[Served], seconds: float | None) -> Served:
     try:
         async with asyncio.timeout(seconds):
-            found = await _serve(settings, model, thinking, session)
+            return await serving
     except TimeoutError:
         raise SetupError("the time limit is reached", StopReason.TIME_LIMIT) from None
     except ConfigError as problem:
         raise SetupError(str(problem)) from None
-    if blind := setup.media - found.media:
-        raise SetupError(f"{found.provider.model} takes no {' and no '.join(sorted(blind))}s")
-    if settings.budget.max_cost is not None and found.price is None:
-        raise SetupError(
-            f"--max-cost needs a price, and none is known for {found.provider.model}: set "
-            f'[prices."{found.provider.model}"] input, cached_input and output'
-        )
-    return found
 
 
-async def _serve(settings: Settings, model: str, thinking: str, session: str) -> Served:
+async def _serve(
+    settings: Settings,
+    model: str,
+    thinking: str,
+    session: str,
+    *,
+    listed: bool = False,
+    yielding: bool = False,
+) -> Served:
+    """``listed``: the endpoint must know the model, if it tells which ones it has. ``yielding``:
+    where the model can't think so, it thinks as it does by default."""
     config = model_config(settings, model, thinking, session)
     endpoint = build_endpoint(config)
     endpoint.connection.warm()
-    config, error = await detect(config, endpoint)
-    client = build_provider(config, endpoint)
+    try:
+        config, error = await detect(config, endpoint)
+        if listed:
+            await _check_listed(model, endpoint)
+        try:
+            client = build_provider(config, endpoint)
+        except ConfigError:
+            if not yielding:
+                raise
+            thinking = ""
+            client = build_provider(replace(config, thinking=thinking), endpoint)
+    except BaseException:
+        await endpoint.connection.close()
+        raise
     name = client.dialect.name
     return Served(
         client,
@@ -70,6 +134,28 @@ async def _serve(settings: Settings, model: str, thinking: str, session: str) ->
         name,
         f"taking the endpoint for {name}: {error.message}" if error else "",
     )
+
+
+async def _check_listed(model: str, endpoint: Endpoint) -> None:
+    try:
+        entries = await endpoint.get_models()
+    except RequestFailed:
+        # One that does not say which models it has may have this one.
+        return
+    names = sorted(str(entry["id"]) for entry in entries if entry.get("id"))
+    if names and model not in names:
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        raise ConfigError(
+            f"{endpoint.host} has no model {model!r}; it has: {', '.join(names[:SHOWN])}{more}"
+        )
+
+
+def _check_price(settings: Settings, found: Served) -> None:
+    if settings.budget.max_cost is not None and found.price is None:
+        raise SetupError(
+            f"--max-cost needs a price, and none is known for {found.provider.model}: set "
+            f'[prices."{found.provider.model}"] input, cached_input and output'
+        )
 
 
 def _model_of(loaded: Loaded, stored: Stored | None) -> tuple[str, str]:

@@ -4,108 +4,63 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Protocol, Self
+import errno
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Self
 
-from kimi_cli.agent.attended import Attended
 from kimi_cli.agent.branch import branch, touches
-from kimi_cli.agent.budget import Budget, cost_of
-from kimi_cli.agent.checkpoints import Checkpoints
-from kimi_cli.agent.compactor import Compactor, NoteRefused, Rules
-from kimi_cli.agent.host import Leave, Wish
-from kimi_cli.agent.loop import Check, Turn
-from kimi_cli.agent.news import News
-from kimi_cli.agent.opening import OpeningLog
-from kimi_cli.agent.questions import OnAsk, Questions
-from kimi_cli.agent.record import Record
 from kimi_cli.agent.spent import spent
-from kimi_cli.agent.stop import StopTurn
-from kimi_cli.agent.toolbox import STOPPED_BY_SANDBOX, Toolbox
-from kimi_cli.model.catalogue import Price
-from kimi_cli.model.errors import REMEDIES
+from kimi_cli.agent.turn_host import Parts
+from kimi_cli.agent.turn_runner import TurnRunner
 from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.events import (
-    Compaction,
+    Aside,
+    ModeChanged,
     Notice,
     Rewind,
-    ToolResult,
-    TurnEnded,
-    TurnStarted,
-    UserMessage,
+    Title,
 )
-from kimi_cli.protocol.messages import ContentPart, TextPart, ToolCallPart, Usage
-from kimi_cli.protocol.operations import Answer, Compact, Interrupt, Operation, Say, Steer
-from kimi_cli.protocol.provider import Completed, ModelError, ModelRequest, Provider
+from kimi_cli.protocol.live import ToolOutputDelta
+from kimi_cli.protocol.messages import Usage
+from kimi_cli.protocol.modes import Mode
+from kimi_cli.protocol.operations import (
+    Answer,
+    Background,
+    BetweenTurns,
+    Compact,
+    Interrupt,
+    Operation,
+    Redo,
+    Rename,
+    Say,
+    SetMode,
+    SetModel,
+    Steer,
+    Undo,
+)
 from kimi_cli.protocol.stops import StopReason
-from kimi_cli.protocol.tools import ToolSchema
-from kimi_cli.protocol.workspace import FileTouch, Workspace
 from kimi_cli.store.errors import StoreError
 from kimi_cli.store.events_file import read_events
-from kimi_cli.store.log import Log
 
 if TYPE_CHECKING:
-    from kimi_cli.agent.restoring import Snapshots
-    from kimi_cli.agent.rewinding import Rewinder
-
-log = logging.getLogger(__name__)
-
-
-class ClosableWorkspace(Workspace, Protocol):
-    async def close(self) -> list[str]:
-        """End every command; returns a line for each background task that was still running."""
-        ...
+    from kimi_cli.agent.rewinding import Done, Rewinder
+    from kimi_cli.agent.undo import Goal, History
+    from kimi_cli.agent.user_command import UserCommand, UserCommands
 
 
-class Session:
+class Session(TurnRunner):
     """One conversation over one workspace. It keeps no global state, so several may live in one
     process. Use :func:`kimi_cli.agent.open_session` to make one."""
 
-    def __init__(
-        self,
-        *,
-        log: Log,
-        provider: Provider,
-        toolbox: Toolbox,
-        tools: Sequence[ToolSchema],
-        workspace: ClosableWorkspace,
-        budget: Budget,
-        price: Price | None,
-        on_ask: OnAsk,
-        context: Rules,
-        snapshots: Callable[[], Snapshots] | None = None,
-        saw: Callable[[Iterable[FileTouch]], None] = lambda touches: None,
-    ) -> None:
-        """``snapshots`` gives those of the workspace, and may block; None: files can't be taken
-        back. ``saw`` takes up what the model saw of the
-        files, in place of what was known of it."""
-        self.provider = provider
-        self.toolbox = toolbox
-        self.workspace = workspace
-        self.budget = budget
-        self.price = price
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
         self.past = Usage()
         self.past_cost: float | None = None
         """What the session used before this run."""
-        self.denials: list[dict[str, str]] = []
-        """What was refused in this run, for the result: tool, summary and reason."""
-        self._log = OpeningLog(log)
-        self._tools = tools
-        self._record = Record(self._log, provider, tools)
-        self._record.subscribe(self._note)
-        self._news = News(workspace.processes)
-        self._record.subscribe(self._news)
-        self._compactor = Compactor(
-            self._record, provider, workspace, budget, price, tools, context
-        )
-        self._snapshots = snapshots
-        self._saw = saw
-        self._checkpoints = Checkpoints(snapshots, self.record) if snapshots else None
-        self._questions = Questions(self._record, on_ask)
-        self._queue: asyncio.Queue[Say] = asyncio.Queue()
-        self._steering: list[str] = []
-        self._work = Attended()
+        self._snapshots = parts.snapshots
+        self._saw = parts.saw
+        self._queue: asyncio.Queue[Say | BetweenTurns] = asyncio.Queue()
+        self._user_commands: UserCommands | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -114,13 +69,12 @@ class Session:
         await self.close()
 
     @property
-    def busy(self) -> bool:
-        """Whether a turn is running."""
-        return self._work.busy
-
-    @property
     def id(self) -> str:
         return self._log.id
+
+    @property
+    def mode(self) -> Mode:
+        return self._policy.mode
 
     def fullness(self) -> float | None:
         """The share of the context window that the next request would take; None: not known."""
@@ -134,40 +88,140 @@ class Session:
     def restore(self, events: Sequence[Event]) -> None:
         """Go on after ``events``, the stored history of this session."""
         self._record.restore(events)
+        self._mode_news.restore(branch(events))
         self.past, self.past_cost = spent(events)
 
     def send(self, operation: Operation) -> None:
-        """Take an operation of a front end; returns at once."""
+        """Take an operation of a front end; returns at once. Raises StoreError."""
         match operation:
             case Interrupt():
                 self.interrupt(operation.reason)
             case Steer():
-                self._steering.append(operation.text)
+                self.steering.append(operation.text)
             case Answer():
                 self._questions.answer(operation)
             case Compact():
                 self._compactor.ask(operation.focus)
-            case Say():
+            case SetMode():
+                self.set_mode(operation.mode)
+            case Background():
+                self.background()
+            case Rename():
+                self.rename(operation.text)
+            case Say() | SetModel() | Undo() | Redo():
                 self._queue.put_nowait(operation)
 
     async def serve(self) -> None:
-        """Run the queued user messages, one turn each, until cancelled."""
+        """Carry out what is queued until cancelled: a turn for each message, and in their order
+        what waits for the end of a turn. What goes wrong with that is an error notice."""
+        from kimi_cli.agent.between import carry_out
+
         while True:
-            await self.run_turn(await self._queue.get())
+            operation = await self._queue.get()
+            if isinstance(operation, Say):
+                await self.run_turn(operation)
+            else:
+                await carry_out(self, operation)
 
-    async def run_turn(self, message: Say | str, checks: Sequence[Check] = ()) -> TurnEnded:
-        """Run one turn to its end, whatever that is; only cancellation raises.
+    def undelivered(self) -> list[str]:
+        """The steering that did not reach the model, for whoever typed it; it is not delivered any
+        more. To be asked for when a turn has ended."""
+        waiting, self.steering = self.steering, []
+        return waiting
 
-        ``checks`` judge the final answer; what they say goes back to the model.
-        """
-        say = Say(text=message) if isinstance(message, str) else message
-        return await self._work.run(self._turn(say, checks))
+    def set_mode(self, mode: Mode) -> None:
+        """Work in another mode from the next call on; the model hears of it before its next step.
+        Raises StoreError, and then the mode is what it was."""
+        former = self.mode
+        if mode == former:
+            return
+        self._policy.mode = mode
+        try:
+            self.record(ModeChanged(mode=mode))
+        except StoreError:
+            self._policy.mode = former
+            raise
 
-    async def compact(self, focus: str = "") -> Compaction | None:
-        """Compact the context now, between turns; None when there is nothing to compact, or when
-        it was interrupted. Raises StopTurn when the endpoint or the budget is in the way,
+    def background(self) -> list[str]:
+        """Let the commands that are waited for run on in the background: their calls end now.
+        Returns the ids of those that were moved."""
+        return [task.id for task in self.workspace.processes.move_to_background()]
+
+    async def run_user_command(self, command: str, *, call_id: str = "user") -> UserCommand:
+        """Run a command for the user, in the workspace's folder and outside the sandbox, also while
+        a turn runs. Its output is shown as that of the call ``call_id``. It ends early when it is
+        interrupted (between turns), moved to the background or, with the command, cancelled.
+        Raises OSError when it can't be started."""
+        if self._user_commands is None:
+            from kimi_cli.agent.user_command import UserCommands
+
+            self._user_commands = UserCommands(self.workspace.processes, self.workspace.root)
+
+        def show(text: str) -> None:
+            self.show(ToolOutputDelta(call_id=call_id, text=text))
+
+        return await self._user_commands.run(command, show)
+
+    def offer(self, text: str) -> None:
+        """Let the model know something, without a turn of its own: while a turn runs before its
+        next step. Raises StoreError."""
+        self._offers.append(self.toolbox.redacted(text))
+        if not self.busy:
+            self._record_offers()
+
+    async def aside(self, question: str, show: Callable[[str], None] = lambda text: None) -> Aside:
+        """Ask the model beside the work, also while a turn runs: neither the question nor the
+        answer is part of the context. ``show`` gets the answer as far as it has come, each time
+        more of it has. Raises StopTurn when the endpoint or the budget is in the way, StoreError;
+        cancel it to stop it."""
+        from kimi_cli.agent.aside import Asker, NoAnswer
+
+        asker = Asker(
+            self._record,
+            self.provider,
+            self._tools,
+            self.budget,
+            self.price,
+            self._compactor.window,
+        )
+        try:
+            return await asker.ask(question, show)
+        except NoAnswer as failed:
+            raise self.stop_for(failed.error) from None
+
+    def rename(self, title: str) -> None:
+        """Give the session a title. Raises StoreError."""
+        self.record(Title(text=title))
+
+    async def undo(self, *, force: bool = False) -> Done:
+        """Take the last turn back, files and conversation. Raises CannotUndo, and its EditedSince
+        where that would write over what somebody else has changed and ``force`` is not given;
         StoreError."""
-        return await self._work.run(self._compact(focus))
+        from kimi_cli.agent.undo import undo
+
+        return await self._rewind(undo, force)
+
+    async def redo(self, *, force: bool = False) -> Done:
+        """Bring back what was taken back last. Raises as ``undo``."""
+        from kimi_cli.agent.undo import redo
+
+        return await self._rewind(redo, force)
+
+    async def rewinder(self) -> Rewinder:
+        """What takes turns back and brings them back, between turns. It reads the stored session
+        anew, so use it for one rewind. Raises CannotUndo when the session is not stored,
+        StoreError."""
+        from kimi_cli.agent.rewinding import Rewinder
+        from kimi_cli.agent.undo import CannotUndo
+
+        try:
+            events = await asyncio.to_thread(read_events, self._log.path)
+        except StoreError as error:
+            if error.errno == errno.ENOENT:
+                raise CannotUndo("this session is not kept") from None
+            raise
+        snapshots = await asyncio.to_thread(self._snapshots) if self._snapshots else None
+        return Rewinder(events.events, snapshots, self._rewound, self._log.sync)
 
     def expire_snapshots(self, days: float) -> None:
         """Drop snapshots of more than ``days`` ago, if this session took any. Blocks; raises
@@ -175,18 +229,12 @@ class Session:
         if self._snapshots and self._checkpoints and self._checkpoints.used:
             self._snapshots().expire(days)
 
-    async def rewinder(self) -> Rewinder:
-        """What takes turns back and brings them back, between turns. It reads the stored session
-        anew, so use it for one rewind. Raises StoreError."""
-        from kimi_cli.agent.rewinding import Rewinder
-
-        events = await asyncio.to_thread(read_events, self._log.path)
-        snapshots = await asyncio.to_thread(self._snapshots) if self._snapshots else None
-        return Rewinder(events.events, snapshots, self._rewound, self._log.sync)
-
     def interrupt(self, reason: StopReason = StopReason.INTERRUPTED) -> None:
-        """End the running turn or compaction now; nothing happens when none runs."""
-        self._work.stop(reason)
+        """End the running turn or compaction now; where there is none, the user's own commands."""
+        if self.busy:
+            self._work.stop(reason)
+        elif self._user_commands:
+            self._user_commands.stop()
 
     def interrupt_next(self, reason: StopReason = StopReason.INTERRUPTED) -> None:
         """End the next turn as soon as it has begun: its message has come but waits yet."""
@@ -200,156 +248,29 @@ class Session:
         with contextlib.suppress(StoreError):
             await self._log.sync()
         self._log.close()
-        await self.provider.close()
+        for provider in (*self._former, self.provider):
+            await provider.close()
 
-    # What the loop and the toolbox ask of their session.
+    async def _rewind(self, choose: Callable[[History], Goal], force: bool) -> Done:
+        from kimi_cli.agent.undo import CannotUndo
 
-    def record(self, event: Event) -> None:
-        self._record.add(event)
+        if self.busy:
+            raise CannotUndo("a turn is running")
 
-    def show(self, event: Event) -> None:
-        self._record.show(event)
+        async def work() -> Done:
+            rewinder = await self.rewinder()
+            goal = choose(rewinder.history)
+            preview = await rewinder.preview(goal)
+            if preview.problem:
+                raise CannotUndo(f"the files can't be restored: {preview.problem}")
+            return await rewinder.carry_out(goal, force=force)
 
-    async def settle(self) -> None:
-        if self._checkpoints:
-            await self._checkpoints.before_change()
-        await self._log.sync()
-
-    def request(self) -> ModelRequest:
-        record = self._record
-        return ModelRequest(
-            record.messages, self._tools, self._compactor.cap(), new_tokens=record.meter.uncached
-        )
-
-    async def make_room(self, book: Callable[[Usage], None]) -> None:
-        await self._compactor.make_room(book)
-
-    async def after_refusal(self, error: ModelError, book: Callable[[Usage], None]) -> bool:
-        return await self._compactor.after_refusal(error, book)
-
-    def usage_ahead(self) -> Usage:
-        return self._record.ahead()
-
-    def usage_of(self, reply: Completed) -> Usage:
-        self._compactor.accepted()
-        used = self._record.used(reply)
-        if used is reply.usage:
-            self._record.meter.measure(used)
-        return used
-
-    def begin_step(self) -> None:
-        self._record.at.step += 1
-
-    def take_steering(self) -> list[str]:
-        messages, self._steering = self._steering, []
-        return messages
-
-    def take_news(self) -> list[str]:
-        return self._news.take()
-
-    def stop_for(self, error: ModelError) -> StopTurn:
-        remedy = REMEDIES[error.kind]
-        return StopTurn(remedy.stop, f"{error.message.rstrip('.')}. {remedy.advice}", error)
-
-    async def ask(self, call: ToolCallPart, wish: Wish) -> Leave:
-        return await self._questions.ask(call, wish)
-
-    async def _turn(self, say: Say, checks: Sequence[Check]) -> TurnEnded:
-        begun = time.monotonic()
-        self._record.at.turn += 1
-        self._record.at.step = 0
-        turn = Turn(self, checks)
-        reason, detail = StopReason.DONE, ""
-        try:
-            self._work.begin()
-            self.record(TurnStarted(currency=self._currency))
-            self.record(UserMessage(parts=_parts(say)))
-            self._work.check()
-            if self._checkpoints:
-                self._checkpoints.begin()
-            async with asyncio.timeout(self.budget.seconds_left):
-                await turn.run()
-                await self._compactor.if_asked(turn.spend)
-        except StopTurn as stop:
-            reason, detail = stop.reason, stop.detail
-        except NoteRefused as refused:
-            ending = self.stop_for(refused.error)
-            reason, detail = ending.reason, ending.detail
-        except TimeoutError:
-            reason, detail = StopReason.TIME_LIMIT, "the time limit is reached"
-        except asyncio.CancelledError:
-            reason = self._work.stopped or StopReason.INTERRUPTED
-        except StoreError as error:
-            reason, detail = StopReason.STORE_FAILED, str(error)
-        except Exception as error:
-            log.exception("the turn failed")
-            reason, detail = StopReason.INTERNAL, f"{type(error).__name__}: {error}"
-        if self._checkpoints:
-            with contextlib.suppress(StoreError):
-                await self._checkpoints.end(hurry=self._work.stopped is not None)
-        self._work.end()
-        ended = TurnEnded(
-            reason=reason,
-            detail=detail,
-            answer=turn.answer,
-            usage=turn.usage,
-            cost=turn.cost,
-            currency=self._currency,
-            steps=turn.steps,
-            seconds=round(time.monotonic() - begun, 3),
-        )
-        await self._end(ended)
-        return ended
-
-    async def _compact(self, focus: str) -> Compaction | None:
-        self._work.begin()
-        try:
-            self._work.check()
-            async with asyncio.timeout(self.budget.seconds_left):
-                return await self._compactor.compact("manual", self._book, focus)
-        except TimeoutError:
-            raise StopTurn(StopReason.TIME_LIMIT, "the time limit is reached") from None
-        except NoteRefused as refused:
-            raise self.stop_for(refused.error) from None
-        except asyncio.CancelledError:
-            return None
-        finally:
-            self._work.end()
-
-    async def _end(self, ended: TurnEnded) -> None:
-        """Record the end; when even that can't be written, it is at least shown, and a turn that
-        was done is not."""
-        try:
-            self.record(ended)
-            await self._log.sync()
-        except StoreError as error:
-            if ended.reason is StopReason.DONE:
-                ended.reason, ended.detail = StopReason.STORE_FAILED, str(error)
-            self.show(ended)
-
-    @property
-    def _currency(self) -> str | None:
-        return self.price.currency if self.price else None
-
-    def _book(self, usage: Usage) -> None:
-        self.budget.spend(usage, cost_of(self.price, usage) if self.price else None)
+        return await self._attend(work())
 
     def _rewound(self, event: Event) -> None:
         self.record(event)
         if isinstance(event, Rewind) and event.conversation:
             # What the model saw on another branch it does not know of here.
-            self._saw(touches(branch(read_events(self._log.path).events)))
-
-    def _note(self, event: Event) -> None:
-        if not isinstance(event, ToolResult):
-            return
-        why = event.data.get(STOPPED_BY_SANDBOX)
-        if event.status == "denied":
-            why = "".join(p.text for p in event.parts if isinstance(p, TextPart))
-        if why:
-            self.denials.append({"tool": event.name, "summary": event.summary, "reason": why})
-
-
-def _parts(say: Say) -> list[ContentPart]:
-    text: list[ContentPart] = [TextPart(text=say.text)] if say.text else []
-    return text + list(say.parts)
+            now = branch(read_events(self._log.path).events)
+            self._saw(touches(now))
+            self._mode_news.restore(now)

@@ -10,6 +10,7 @@ from typing import Literal
 
 from kimi_cli.agent.session import Session
 from kimi_cli.protocol.event import Event
+from kimi_cli.protocol.modes import Mode
 from kimi_cli.protocol.provider import Provider
 from kimi_cli.protocol.sandbox import UNCONFINED, SandboxState
 from kimi_cli.protocol.stops import StopReason
@@ -45,6 +46,7 @@ class Setup:
     cwd: Path | None = None
     add_dirs: Sequence[Path] = ()
     yolo: bool = False
+    mode: Mode = "auto"
     trust: bool = False
     on_ask: Literal["deny", "fail", "wait"] | None = None
     system_prompt: str | None = None
@@ -57,6 +59,11 @@ class Setup:
     project_settings: bool = True
     helper: Helper | None = None
 
+    @property
+    def first_mode(self) -> Mode:
+        """The mode that the session begins in."""
+        return "yolo" if self.yolo else self.mode
+
     @classmethod
     def from_env(
         cls,
@@ -64,6 +71,7 @@ class Setup:
         cwd: Path | str | None = None,
         flags: Mapping[str, object] | None = None,
         yolo: bool = False,
+        mode: Mode = "auto",
         keep: bool = True,
     ) -> Setup:
         """The setup of the command line in this process: its environment and KIMI_HOME, taken
@@ -75,6 +83,7 @@ class Setup:
             flags=flags or {},
             cwd=Path(cwd) if cwd else None,
             yolo=yolo,
+            mode=mode,
             keep=keep,
         )
 
@@ -84,7 +93,7 @@ class Opened:
     """A session ready to run. ``secrets`` must never be written anywhere; ``warnings`` are for
     the user; ``kept``: the session is stored; ``media``: the kinds the model takes; ``events``:
     what was recorded to open it, before anybody could listen; ``sandbox``: what holds for
-    commands."""
+    commands; ``history``: the events of a stored session that still count, oldest first."""
 
     session: Session
     settings: Settings
@@ -94,3 +103,4 @@ class Opened:
     media: frozenset[str]
     events: Sequence[Event] = ()
     sandbox: SandboxState = UNCONFINED
+    history: Sequence[Event] = ()

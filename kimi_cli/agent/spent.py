@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.events import (
+    Aside,
     AssistantMessage,
     Compaction,
     SessionResumed,
@@ -33,8 +34,12 @@ def spent(events: Sequence[Event]) -> tuple[Usage, float | None]:
             before = usage, cost
         elif isinstance(event, SessionResumed):
             before = None
-        elif isinstance(event, AssistantMessage | Compaction):
-            usage, cost = usage + (event.usage or Usage()), added(cost, event.cost)
+        elif isinstance(event, AssistantMessage | Compaction | Aside):
+            used = event.usage or Usage()
+            usage, cost = usage + used, added(cost, event.cost)
+            if isinstance(event, Aside) and before is not None:
+                # The end of the turn does not count it.
+                before = before[0] + used, added(before[1], event.cost)
         elif isinstance(event, TurnEnded) and before is not None:
             usage, cost = before[0] + event.usage, added(before[1], event.cost)
             before = None

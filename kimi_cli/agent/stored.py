@@ -11,6 +11,7 @@ from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.events import (
     Confined,
     Instructions,
+    ModeChanged,
     ModelChanged,
     RewindStarted,
     SessionResumed,
@@ -42,6 +43,12 @@ class Stored:
         """Model and thinking, as they were last."""
         last = [e for e in self.events if isinstance(e, SessionStarted | ModelChanged)][-1]
         return last.model, last.thinking
+
+    @property
+    def mode(self) -> str:
+        """The mode that was changed to last; "" where it never was."""
+        changed = (e for e in reversed(self.events) if isinstance(e, ModeChanged))
+        return next((event.mode for event in changed), "")
 
     @property
     def tools(self) -> list[ToolSchema]:
@@ -84,7 +91,14 @@ class Stored:
             SessionResumed(program=PROGRAM, cwd=str(cwd), dialect=dialect, window=provider.window)
         ]
         if self.model != (provider.model, thinking):
-            events.append(ModelChanged(model=provider.model, thinking=thinking))
+            events.append(
+                ModelChanged(
+                    model=provider.model,
+                    thinking=thinking,
+                    window=provider.window,
+                    dialect=dialect,
+                )
+            )
         return events
 
 

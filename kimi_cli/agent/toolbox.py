@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from kimi_cli.agent.arguments import BadArguments, parse_arguments
 from kimi_cli.agent.clip import MAX_RESULT_BYTES, clip_middle
 from kimi_cli.agent.host import Journal
-from kimi_cli.agent.permits import Permits
+from kimi_cli.agent.permits import About, Permits
 from kimi_cli.agent.stop import StopTurn
 from kimi_cli.protocol.events import (
     ToolResult,
@@ -24,7 +24,15 @@ from kimi_cli.protocol.events import (
 from kimi_cli.protocol.live import ToolOutputDelta
 from kimi_cli.protocol.messages import ContentPart, TextPart, ToolCallPart
 from kimi_cli.protocol.sandbox import Grant
-from kimi_cli.protocol.tools import Intent, Tool, ToolError, ToolOutput, ToolSchema, schema_of
+from kimi_cli.protocol.tools import (
+    Intent,
+    Previewing,
+    Tool,
+    ToolError,
+    ToolOutput,
+    ToolSchema,
+    schema_of,
+)
 from kimi_cli.protocol.workspace import StaleFile, Workspace
 from kimi_cli.safety.policy import Policy
 
@@ -61,9 +69,17 @@ class Prepared:
     summary: str
     intents: Sequence[Intent]
 
-    @property
-    def title(self) -> str:
-        return f"{self.tool.name} {self.summary}"
+    def about(self, workspace: Workspace) -> About:
+        return About(f"{self.tool.name} {self.summary}", lambda: self._preview(workspace))
+
+    async def _preview(self, workspace: Workspace) -> str:
+        if not isinstance(self.tool, Previewing):
+            return ""
+        try:
+            return await asyncio.to_thread(self.tool.preview, self.params, workspace)
+        except (ToolError, StaleFile, OSError):
+            # What is in the way is told when the call fails, and only to whom may hear of it.
+            return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +179,7 @@ class Toolbox:
             log.exception("%s could not be prepared", call.name[:80])
             return _plain_result(call, "error", f"{type(error).__name__}: {error}")
         permit = await self._permits.first(
-            call, prepared.title, prepared.tool.name, prepared.intents, journal
+            call, prepared.about(self._workspace), prepared.tool.name, prepared.intents, journal
         )
         if permit.refusal:
             return _plain_result(call, "denied", permit.refusal, summary=prepared.summary)
@@ -241,7 +257,12 @@ class Toolbox:
             if output.denial is None:
                 return replace(output, text=note + output.text)
             permit = await self._permits.more(
-                call, prepared.title, prepared.intents, output.denial, grant, journal
+                call,
+                prepared.about(self._workspace),
+                prepared.intents,
+                output.denial,
+                grant,
+                journal,
             )
             if permit.refusal:
                 why = output.denial.reason
@@ -253,10 +274,14 @@ class Toolbox:
             grant = permit.grant
             note = f"[The sandbox stopped it first; run again {grant.words()}, as allowed.]\n"
 
-    def _redacted(self, output: ToolOutput) -> ToolOutput:
-        text = output.text
+    def redacted(self, text: str) -> str:
+        """The text without our own keys."""
         for secret in self._secrets:
             text = text.replace(secret, OWN_KEY)
+        return text
+
+    def _redacted(self, output: ToolOutput) -> ToolOutput:
+        text = self.redacted(output.text)
         return output if text == output.text else replace(output, text=text)
 
     def _bound(self, name: str, output: ToolOutput) -> tuple[str, str | None]:

@@ -76,11 +76,13 @@ class SessionResumed(Event):
 
 class UserMessage(Event):
     """A message to the model. ``origin`` "steer" was typed while the model worked, "program" was
-    written by `kimi` itself (a reminder, the output of a failed check)."""
+    written by `kimi` itself (a reminder, the output of a failed check). ``mode`` is the one that
+    the message tells the model of, "" where it is about something else."""
 
     type: Literal["user_message"] = "user_message"
     origin: Origin = "user"
     parts: list[ContentPart]
+    mode: str = ""
 
 
 class AssistantMessage(Event):
@@ -129,7 +131,8 @@ class QuestionAsked(Event):
     """The policy wants a decision. ``choices`` are the answers that make sense: "once", "no", and
     where ``rule`` names what would be written, "session" and "project" (from now on without
     asking). ``marks`` are the character ranges of the command that need the decision; ``grant``
-    says in words what a yes lets the call do beyond the sandbox."""
+    says in words what a yes lets the call do beyond the sandbox. ``preview`` is exactly what will
+    happen: the whole command, which the marks are ranges of, or a unified diff."""
 
     type: Literal["question_asked"] = "question_asked"
     question_id: str
@@ -141,6 +144,7 @@ class QuestionAsked(Event):
     rule: str = ""
     grant: str = ""
     marks: list[tuple[int, int]] = Field(default_factory=list)
+    preview: str = ""
 
 
 class QuestionAnswered(Event):
@@ -152,11 +156,14 @@ class QuestionAnswered(Event):
 
 
 class ModelChanged(Event):
-    """Model or thinking changed; the prefix cache is lost from here."""
+    """Model or thinking changed; the prefix cache is lost from here. ``window`` (tokens, 0: not
+    known) and ``dialect`` are those of the model from here."""
 
     type: Literal["model_changed"] = "model_changed"
     model: str
     thinking: str
+    window: int = 0
+    dialect: str = ""
 
 
 class Confined(Event):
@@ -172,6 +179,9 @@ class Confined(Event):
 
 
 class ModeChanged(Event):
+    """The session works in another mode (see ``protocol.modes``) from here. The model hears of it
+    by a message of its own."""
+
     type: Literal["mode_changed"] = "mode_changed"
     mode: str
 
@@ -233,6 +243,21 @@ class Compaction(Event):
     usage: Usage | None = None
     cost: float | None = None
     seconds: float = 0.0
+
+
+class Aside(Event):
+    """A question beside the work and the model's answer: neither is in the context. ``partial``:
+    the answer was cut off. Usage and cost are those of the question alone, also within a turn,
+    whose own do not hold them."""
+
+    type: Literal["aside"] = "aside"
+    question: str
+    answer: str
+    usage: Usage | None = None
+    cost: float | None = None
+    currency: str | None = None
+    seconds: float = 0.0
+    partial: bool = False
 
 
 class Shrink(Event):
@@ -350,6 +375,7 @@ DURABLE = (
     ModeChanged,
     Checkpoint,
     Compaction,
+    Aside,
     Shrink,
     Repair,
     RewindStarted,
@@ -376,6 +402,7 @@ DurableEvent = Annotated[
     | ModeChanged
     | Checkpoint
     | Compaction
+    | Aside
     | Shrink
     | Repair
     | RewindStarted

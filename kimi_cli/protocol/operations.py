@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from kimi_cli.protocol.messages import ContentPart
+from kimi_cli.protocol.modes import Mode
 from kimi_cli.protocol.stops import StopReason
 
 
@@ -31,7 +32,7 @@ class Steer(Operation):
 
 
 class Interrupt(Operation):
-    """Stop the running turn now."""
+    """Stop the running turn now; where none runs, the user's own commands."""
 
     type: Literal["interrupt"] = "interrupt"
     reason: Literal[StopReason.INTERRUPTED, StopReason.TERMINATED] = StopReason.INTERRUPTED
@@ -54,7 +55,67 @@ class Compact(Operation):
     focus: str = ""
 
 
-AnyOperation = Annotated[Say | Steer | Interrupt | Answer | Compact, Field(discriminator="type")]
+class SetMode(Operation):
+    """Work in another mode from now on, also while a turn runs."""
+
+    type: Literal["set_mode"] = "set_mode"
+    mode: Mode
+
+
+class SetModel(Operation):
+    """Go on with another model, or another way of thinking; None leaves it as it is. A running
+    turn ends with what it began with."""
+
+    type: Literal["set_model"] = "set_model"
+    model: str | None = Field(None, min_length=1)
+    thinking: str | None = None
+
+
+class Background(Operation):
+    """Let the commands that the turn waits for run on in the background."""
+
+    type: Literal["background"] = "background"
+
+
+class Undo(Operation):
+    """Take the last turn back, between turns. ``force`` writes over files that somebody else has
+    changed since."""
+
+    type: Literal["undo"] = "undo"
+    force: bool = False
+
+
+class Redo(Operation):
+    """Bring back what was taken back last, between turns."""
+
+    type: Literal["redo"] = "redo"
+    force: bool = False
+
+
+class Rename(Operation):
+    """Give the session a title."""
+
+    type: Literal["rename"] = "rename"
+    text: str
+
+
+BetweenTurns = SetModel | Undo | Redo
+"""What waits for the running turn, and for the messages that came before it."""
+
+AnyOperation = Annotated[
+    Say
+    | Steer
+    | Interrupt
+    | Answer
+    | Compact
+    | SetMode
+    | SetModel
+    | Background
+    | Undo
+    | Redo
+    | Rename,
+    Field(discriminator="type"),
+]
 
 
 def operation_adapter() -> TypeAdapter[AnyOperation]:

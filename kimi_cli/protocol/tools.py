@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
@@ -121,6 +121,16 @@ class Tool(Protocol):
     async def run(self, params: Any, context: ToolContext) -> ToolOutput:
         """Carry the call out. Raises ToolError for what the model should hear; any other
         exception is a bug and is reported as such. Must clean up when cancelled."""
+        ...
+
+
+@runtime_checkable
+class Previewing(Protocol):
+    """A tool that can tell beforehand exactly what a call would do."""
+
+    def preview(self, params: Any, workspace: Workspace) -> str:
+        """A unified diff, or the command, for the user who is asked; changes nothing. May block.
+        Raises ToolError, StaleFile or OSError where the call would fail."""
         ...
 
 

@@ -92,6 +92,10 @@ class Files(Protocol):
         """Raise StaleFile when the model saw another content than ``content`` last."""
         ...
 
+    def diff(self, path: Path, before: bytes | None, after: bytes) -> str:
+        """The unified diff that ``replace`` would make of the two contents."""
+        ...
+
     def replace(
         self, path: Path, content: bytes, *, expected: bytes | None, real: Path | None = None
     ) -> FileTouch:
@@ -124,9 +128,12 @@ class Task(Protocol):
     """A command, running or ended. Its output (stdout and stderr together) goes to a file.
 
     ``shown`` belongs to the shell tool: how many bytes of the output the model was shown.
+    ``movable`` is set by whoever waits for the end and can do without it: the user may move the
+    command to the background then.
     """
 
     shown: int
+    movable: bool
 
     @property
     def id(self) -> str: ...
@@ -157,7 +164,8 @@ class Task(Protocol):
         ...
 
     async def wait(self, timeout: float | None) -> ProcessResult | None:
-        """Wait up to ``timeout`` seconds for the end; None when it still runs then."""
+        """Wait up to ``timeout`` seconds for the end; None when it still runs then, or, as long as
+        it is ``movable``, was moved to the background."""
         ...
 
     async def stop(self, grace: float = 2.0) -> ProcessResult:
@@ -203,6 +211,11 @@ class Processes(Protocol):
         """Run a program of our own choosing (ripgrep) to its end: exit status, at most ``limit``
         bytes of stdout (the program is stopped when there are more), and of stderr. Raises
         OSError when it can't be started, TimeoutError when it took too long."""
+        ...
+
+    def move_to_background(self) -> Sequence[Task]:
+        """Make background tasks of the commands in the foreground that are ``movable``; their waits
+        end. Returns those that were moved."""
         ...
 
     def task(self, task_id: str) -> Task | None: ...

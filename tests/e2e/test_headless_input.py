@@ -170,7 +170,7 @@ def test_operations_make_turns(kimi: Kimi, serve: Serve) -> None:
         line(type="user_message", text="first"),
         b"this is not json\n",
         b"\n",
-        line(type="set_model", model="kimi-k3"),
+        line(type="set_colour", colour="red"),
         line(type="user_message", text="second", parts=[image]),
     ]
     run = kimi(
@@ -180,7 +180,7 @@ def test_operations_make_turns(kimi: Kimi, serve: Serve) -> None:
     assert run.code == 2
     assert run.err.count("not an operation") == 2
     assert "stdin line 2 is not an operation: it is not JSON: this is not json\n" in run.err
-    assert "line 4 is not an operation: there is no type set_model, only user_message," in run.err
+    assert "line 4 is not an operation: there is no type set_colour, only user_message," in run.err
     events, result = stream_of(run)
     told = [e["text"] for e in events if e["type"] == "notice" and e["level"] == "error"]
     assert len(told) == 2 and all(text in run.err for text in told)

@@ -60,6 +60,9 @@ class PlainProcesses:
     def denial(self, task: Task, output: str) -> Denial | None:
         return None
 
+    def move_to_background(self) -> Sequence[Task]:
+        return ()
+
     def task(self, task_id: str) -> Task | None:
         return None
 

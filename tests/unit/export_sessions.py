@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from hypothesis import strategies as st
 
 from kimi_cli.protocol.events import (
+    Aside,
     AssistantMessage,
     BudgetWarning,
     Checkpoint,
@@ -157,6 +158,7 @@ def everywhere(text: str, spoken: str) -> list[DurableEvent]:
             Shrink(upto=3, limit=10, tokens_before=10, tokens_after=5),
             ModelChanged(model=text, thinking=text),
             ModeChanged(mode=text),
+            Aside(question=text, answer=spoken, usage=USAGE, partial=True),
             Checkpoint(snapshot=text),
             Repair(kind=text, call_id=text, detail=text),
             BudgetWarning(axis="cost", used=0.8, limit=1),
