@@ -28,7 +28,6 @@ from kimi_cli.protocol.events import Instructions, ModeChanged
 from kimi_cli.protocol.sandbox import SandboxState
 from kimi_cli.protocol.stops import StopReason
 from kimi_cli.protocol.tools import ToolSchema
-from kimi_cli.safety.session_policy import SessionPolicy
 from kimi_cli.settings import Loaded, Settings, is_trusted, load_settings
 from kimi_cli.store.errors import SessionError, StoreError
 from kimi_cli.store.log import Log, MemoryLog, SessionLog
@@ -156,7 +155,6 @@ async def _furnish(
     warnings += filter(None, (served.doubt, ProcessRunner.limits_note()))
     warnings += doubts(sandbox, workspace)
     own = make_policy(setup, loaded, workspace, [log.path], sandbox)
-    assert isinstance(own, SessionPolicy)
     own.mode = setup.first_mode
     policy = setup.policy(own) if setup.policy else own
     toolbox = Toolbox(

@@ -10,7 +10,6 @@ from kimi_cli.agent.setup import Setup, SetupError
 from kimi_cli.protocol.sandbox import SandboxState
 from kimi_cli.protocol.stops import StopReason
 from kimi_cli.safety.places import Places
-from kimi_cli.safety.policy import Policy
 from kimi_cli.safety.rules import RuleSet
 from kimi_cli.safety.session_policy import SessionPolicy
 from kimi_cli.settings import Loaded, Settings, SettingsError, keep_rule, kept_rules, user_home
@@ -96,7 +95,7 @@ def make_policy(
     workspace: LocalWorkspace,
     readable: Sequence[Path],
     sandbox: SandboxState,
-) -> Policy:
+) -> SessionPolicy:
     """The policy of a session. ``readable`` are folders of ours that tools may read. Raises
     SettingsError for a rule that is none."""
     root = workspace.folders[0]

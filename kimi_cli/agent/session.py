@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from kimi_cli.agent.rewinding import Done, Rewinder
     from kimi_cli.agent.undo import Goal, History
     from kimi_cli.agent.user_command import UserCommand, UserCommands
+    from kimi_cli.safety.rules import RuleSet
 
 
 class Session(TurnRunner):
@@ -128,6 +129,10 @@ class Session(TurnRunner):
         more. To be asked for when a turn has ended."""
         waiting, self.steering = self.steering, []
         return waiting
+
+    def use_rules(self, rules: RuleSet) -> None:
+        """Go by these rules from the next call on; answers given in this session stay."""
+        self._policy.use_rules(rules)
 
     def set_mode(self, mode: Mode) -> None:
         """Work in another mode from the next call on; the model hears of it before its next step.

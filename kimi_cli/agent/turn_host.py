@@ -32,6 +32,7 @@ from kimi_cli.store.log import Log
 if TYPE_CHECKING:
     from kimi_cli.agent.restoring import Snapshots
     from kimi_cli.agent.serving import Served
+    from kimi_cli.safety.rules import RuleSet
 
 
 class ClosableWorkspace(Workspace, Protocol):
@@ -40,10 +41,12 @@ class ClosableWorkspace(Workspace, Protocol):
         ...
 
 
-class Moded(Protocol):
-    """What the mode decides of: the session's own policy."""
+class OwnPolicy(Protocol):
+    """What of the session's own policy can change."""
 
     mode: Mode
+
+    def use_rules(self, rules: RuleSet) -> None: ...
 
 
 class FindModel(Protocol):
@@ -65,7 +68,7 @@ class Parts:
     tools: Sequence[ToolSchema]
     workspace: ClosableWorkspace
     budget: Budget
-    policy: Moded
+    policy: OwnPolicy
     on_ask: OnAsk
     context: Rules
     snapshots: Callable[[], Snapshots] | None = None

@@ -116,6 +116,10 @@ def main(
     trust: Annotated[
         bool, typer.Option("--trust", help="Trust this folder's own settings, for this run.")
     ] = False,
+    mode: Annotated[
+        Literal["ask", "auto", "plan", "yolo"] | None,
+        typer.Option(help="What happens without asking; auto by default."),
+    ] = None,
     yolo: Annotated[
         bool, typer.Option("--yolo", help="Ask nothing; the sandbox and deny rules stay.")
     ] = False,
@@ -207,7 +211,7 @@ def main(
         images=image or [],
         cwd=cwd,
         add_dirs=add_dir or [],
-        yolo=yolo,
+        mode="yolo" if yolo else mode or "auto",
         trust=trust,
         json_schema=json_schema,
         verify=verify,

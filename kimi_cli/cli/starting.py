@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from kimi_cli.agent import Opened, Setup
+    from kimi_cli.protocol.modes import Mode
     from kimi_cli.workspace.launch import Helper
 
 EXPIRY_SECONDS = 0.5
@@ -28,7 +29,7 @@ class Options:
     images: Sequence[Path] = ()
     cwd: Path | None = None
     add_dirs: Sequence[Path] = ()
-    yolo: bool = False
+    mode: Mode = "auto"
     trust: bool = False
     json_schema: Path | None = None
     verify: str | None = None
@@ -68,7 +69,7 @@ def make_setup(options: Options, home: Path, resume: str | None, helper: Helper)
         flags=typed_flags(options.flags),
         cwd=folder_of(options.cwd) if options.cwd else None,
         add_dirs=[folder_of(folder) for folder in options.add_dirs],
-        yolo=options.yolo,
+        mode=options.mode,
         trust=options.trust,
         system_prompt=text_of(options.system_prompt_file) if options.system_prompt_file else None,
         keep=options.keep_session,

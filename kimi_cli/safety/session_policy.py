@@ -50,6 +50,7 @@ class SessionPolicy:
         self._places = places
         self._folders = tuple(map(_resolved, folders))
         self._rules = rules
+        self._answered = RuleSet()
         self._project = project.resolve()
         self._home = home.resolve() if home else None
         self._sandbox = sandbox
@@ -93,9 +94,15 @@ class SessionPolicy:
 
     def remember(self, rule: str, scope: Scope) -> None:
         """Let a rule hold from now on, for the project also in later sessions. Raises OSError."""
-        self._rules |= RuleSet(allow=(Rule.parse(rule, f"an answer, for the {scope}"),))
+        given = RuleSet(allow=(Rule.parse(rule, f"an answer, for the {scope}"),))
+        self._rules |= given
+        self._answered |= given
         if scope == "project":
             self._keep(rule)
+
+    def use_rules(self, rules: RuleSet) -> None:
+        """Go by these rules from now on, and by the answers of this session."""
+        self._rules = rules | self._answered
 
     def _judge(self, command: str) -> Judgement:
         # What judges commands is loaded with the first of them.

@@ -28,7 +28,6 @@ ABOUT = {
     "deny ": "never",
     "remove ": "take back a rule that was added",
 }
-LATER = "from the next session on: /clear begins one"
 
 
 async def policy(controller: Controller, argument: str) -> None:
@@ -90,7 +89,8 @@ async def _add(controller: Controller, verdict: Verdict, text: str) -> None:
         raise CommandError(str(error)) from None
     home, root = controller.setup.home, project_of(controller)
     new = await asyncio.to_thread(keep_rule, home, verdict, rule, root)
-    controller.say(f"{verdict}: {rule}, in {root}, " + (LATER if new else "it was there"))
+    await _put_in_force(controller)
+    controller.say(f"{verdict}: {rule}, in {root}" + ("" if new else ", it was there"))
 
 
 async def _remove(controller: Controller, text: str) -> None:
@@ -105,8 +105,17 @@ async def _remove(controller: Controller, text: str) -> None:
     gone = await asyncio.to_thread(drop_rule, home, rule, root)
     if not gone:
         raise CommandError("no such rule was added for this project; those of files stay there")
+    await _put_in_force(controller)
     for one in gone:
-        controller.say(f"removed: {one.verdict} {one.rule}, {LATER}")
+        controller.say(f"removed: {one.verdict} {one.rule}")
+
+
+async def _put_in_force(controller: Controller) -> None:
+    from kimi_cli.agent.guarding import rules_in_force
+
+    loaded = await loaded_settings(controller)
+    home, root = controller.setup.home, project_of(controller)
+    controller.need_session().use_rules(await asyncio.to_thread(rules_in_force, loaded, home, root))
 
 
 def _stricter(mode: str) -> str:
