@@ -81,6 +81,24 @@ def test_a_terminal_that_goes_away_ends_it_all(
     assert "unsent words" in history[0].read_text()
 
 
+def test_leaving_does_not_wait_for_the_users_own_command(start: Callable[..., Tty]) -> None:
+    terminal = start()
+    terminal.submit("!printf be; echo gun; sleep 60")
+    terminal.wait_shown("begun")
+    terminal.kill(signal.SIGTERM)
+    assert terminal.end() == 143
+
+
+def test_leaving_does_not_wait_for_an_answer(start: Callable[..., Tty], outside: Path) -> None:
+    write = [("write", {"path": str(outside / "made"), "content": "x"})]
+    terminal = start([tool_calls(write)])
+    terminal.submit("go")
+    terminal.wait_shown("1 once")
+    terminal.press("ctrl-c", "ctrl-c")
+    assert terminal.end() == 0
+    assert not (outside / "made").exists()
+
+
 def test_an_endpoint_that_is_none_ends_it_in_words(kimi: Kimi) -> None:
     with Tty(kimi, "--model", "no-such-model-anywhere", "--thinking", "??") as terminal:
         assert terminal.end() == 2

@@ -14,6 +14,7 @@ from prompt_toolkit.buffer import Buffer
 from kimi_cli.agent import Opened, Session, Setup
 from kimi_cli.frontends.plain import clean
 from kimi_cli.frontends.terminal.answers import Answers
+from kimi_cli.frontends.terminal.branch import branch_state
 from kimi_cli.frontends.terminal.commands.command import CommandError
 from kimi_cli.frontends.terminal.commands.table import all_commands
 from kimi_cli.frontends.terminal.desk import Desk
@@ -83,6 +84,8 @@ class Controller:
             self.app.print_above(lines)
         else:
             self.frame()
+        if isinstance(event, TurnEnded) and session:
+            self.begin(self._refresh_branch(session))
         match event:
             case QuestionAsked():
                 self.notify(f"{event.tool} needs your answer")
@@ -90,6 +93,10 @@ class Controller:
                 self.notify("the turn has ended")
             case TurnEnded(reason=StopReason.DONE) if self.desk.status.mode == "plan":
                 self.begin(self._offer_plan())
+
+    async def _refresh_branch(self, session: Session) -> None:
+        self.desk.status.branch = await branch_state(session)
+        self.frame()
 
     def notify(self, text: str) -> None:
         """Call the user back who may look elsewhere."""
@@ -108,6 +115,7 @@ class Controller:
         self.cwd = opened.session.workspace.root
         complete_in(self, self.cwd, opened.session.workspace.folders)
         fill_status(self.desk.status, opened)
+        self.begin(self._refresh_branch(opened.session))
         self.print(opened_lines(self.desk, opened, self.width, self.setup.env))
 
     def came_back(self, texts: list[str]) -> None:

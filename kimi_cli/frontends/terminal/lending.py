@@ -46,7 +46,7 @@ def show_fold(controller: Controller, *, thinking: bool) -> bool:
     if pager:
         controller.begin(_page(controller, pager, fold.text))
     else:
-        controller.print(clipped(lines, desk.ink))
+        controller.print(desk.scribe.own(clipped(lines, desk.ink)))
     return True
 
 

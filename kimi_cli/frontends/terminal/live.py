@@ -26,6 +26,7 @@ from kimi_cli.protocol.live import (
     ToolOutputDelta,
 )
 
+OPENING = "opening the session"
 OUTPUT_KEPT = 4096
 """Characters of a running command's output that are kept for its last lines."""
 
@@ -116,6 +117,10 @@ class Doing:
                 self.tools.clear()
                 self._begin("")
 
+    def opening(self, over: bool = False) -> None:
+        """A session is being opened, which an endpoint can hold up; or that is over."""
+        self._begin("" if over else OPENING)
+
     def line(self) -> str:
         """What it waits for or does, in words, with the time; "" where the screen shows it
         anyway."""
@@ -129,6 +134,8 @@ class Doing:
         if not what or self.tools:
             return ""
         taken = self.now() - self._since
+        if what == OPENING and taken < 1:
+            return ""
         return f"{what} · {seconds(taken)}" if taken >= 1 else what
 
     def _begin(self, what: str) -> None:

@@ -27,13 +27,16 @@ def fill_status(status: Status, opened: Opened) -> None:
 def opened_lines(desk: Desk, opened: Opened, width: int, env: Mapping[str, str]) -> list[str]:
     """The header, warnings, and of a stored session its last turns."""
     session, scribe = opened.session, desk.scribe
-    lines = header(
-        desk.ink,
-        width,
-        model=session.model,
-        cwd=session.workspace.root,
-        sandbox=opened.sandbox,
-        env=env,
+    lines = scribe.own(
+        header(
+            desk.ink,
+            width,
+            model=session.model,
+            cwd=session.workspace.root,
+            sandbox=opened.sandbox,
+            env=env,
+        ),
+        "summary",
     )
     for warning in opened.warnings:
         lines += scribe.notice(warning, "warn")

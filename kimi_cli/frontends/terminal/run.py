@@ -95,7 +95,9 @@ def make_controller(
 
 
 async def _open(controller: Controller, setup: Setup, open_session: Open, prompt: str) -> None:
+    controller.desk.doing.opening()
     opened = await open_session(setup)
+    controller.desk.doing.opening(over=True)
     await controller.work.take(opened)
     if prompt:
         controller.outbox.submit(prompt)
@@ -112,7 +114,7 @@ async def _tick(controller: Controller) -> None:
     """Draw once a second what shows the time, only while something runs."""
     while True:
         await asyncio.sleep(1)
-        if controller.work.busy:
+        if controller.work.busy or not controller.work.session:
             controller.frame()
 
 

@@ -141,6 +141,15 @@ class Scribe:
         named = {"warn": look.warn, "bad": look.bad, "good": look.good, "accent": look.accent}
         return named.get(name, name)
 
+    def own(self, lines: Sequence[str], kind: Kind = "tool") -> list[str]:
+        """A block of finished lines that somebody else made, with the air that goes before it."""
+        if not lines:
+            return []
+        air = kind != "tool" or self._last == "prose" or self._gap(kind)
+        gap = [""] * (air and not self._blank and self._last != "start")
+        self._last, self._blank = kind, not lines[-1]
+        return [*gap, *lines]
+
     def tail(self, height: int) -> list[str]:
         """At most ``height`` lines: what streams now and is not finished, as it will look."""
         thinking = self._thinks and not self._said

@@ -30,7 +30,8 @@ async def run_command(controller: Controller, session: Session, command: str) ->
         desk.doing.tools.pop(CALL, None)
     if len(lines := _lines(done)) > SHOWN_LINES:
         desk.scribe.folds.add("output", f"! {command}", done.output, done.output_path)
-    controller.print(command_lines(done, lines, desk.ink, controller.width))
+    made = command_lines(done, lines, desk.ink, controller.width)
+    controller.print(desk.scribe.own(made))
     if not done.stopped:
         desk.offers.append(done.words)
 

@@ -107,6 +107,8 @@ class Work:
         if self.session:
             if self.session.busy:
                 self.session.interrupt(StopReason.TERMINATED)
+            elif self._job:
+                self._job.cancel()
             if self._job:
                 with contextlib.suppress(asyncio.CancelledError):
                     await self._job
