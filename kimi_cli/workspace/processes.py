@@ -53,6 +53,7 @@ class ProcessRunner:
         self._link: _Link | None = None
         self._attaching = asyncio.Lock()
         self._commands: dict[int, Command] = {}
+        self._named = 0
         self._probes: list[asyncio.Future[dict[str, Any]]] = []
         self._last_number = -1
         self._closed = False
@@ -86,7 +87,10 @@ class ProcessRunner:
             with file.open("xb") as stream:
                 stream.write(script)
             argv = [self._shell, str(file)]
-        task = Command(number, command, path, background, self._order_stop)
+        # Programs of our own choosing have numbers too, and would leave gaps between the names.
+        self._named += 1
+        name = f"t{self._named}"
+        task = Command(number, command, path, background, self._order_stop, name)
         variables = dict(env or {})
         task.box = box
         try:

@@ -123,6 +123,6 @@ class Tmux:
     def until(self, holds: Callable[[], bool], problem: str, deadline: float = DEADLINE) -> None:
         end = time.monotonic() + deadline
         while not holds():
-            if time.monotonic() > end:
+            if time.monotonic() > end or "Pane is dead" in self.shown:
                 raise AssertionError(f"{problem}; the screen:\n{self.text}")
             time.sleep(0.02)

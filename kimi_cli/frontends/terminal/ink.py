@@ -10,6 +10,9 @@ from kimi_cli.frontends.terminal.look import Look
 
 Style = Literal["", "dim", "bold", "accent", "warn", "good", "bad", "mark"]
 RESET = "\x1b[0m"
+_ASCII = str.maketrans("·…─│↑↓⏎›●✻█░", "-.-|^v/>*~#.")
+"""What our own words use beyond ASCII, for terminals without UTF-8; one character each, so that
+widths stay."""
 _CODES = {
     "cyan": "36",
     "blue": "34",
@@ -28,8 +31,11 @@ class Ink:
 
     def __init__(self, look: Look) -> None:
         self.look = look
+        self._utf8 = look.dot == "·"
 
     def __call__(self, text: str, style: Style = "") -> str:
+        if not self._utf8:
+            text = text.translate(_ASCII)
         code = _CODES.get(self._name(style), "")
         return f"\x1b[{code}m{text}{RESET}" if code and text else text
 

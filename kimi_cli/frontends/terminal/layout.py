@@ -19,9 +19,10 @@ from prompt_toolkit.layout import (
     Window,
 )
 from prompt_toolkit.layout.menus import CompletionsMenu
+from prompt_toolkit.utils import get_cwidth
 
 from kimi_cli.frontends.terminal.desk import Desk
-from kimi_cli.frontends.terminal.ink import Ink, cells
+from kimi_cli.frontends.terminal.ink import Ink
 
 INPUT_SHARE = 3
 """The input box takes at most one in this many rows of the terminal."""
@@ -126,9 +127,15 @@ def _prompt(ink: Ink, words: str) -> str:
 
 
 def _input_rows(buffer: Buffer, width: int, rows: int) -> int:
-    """How many rows the text of the input takes, counted no further than there are."""
+    """How many rows the text of the input takes, counted no further than there are: as the library
+    wraps it, with a cell for the cursor at each end of a line."""
     room = max(width - 2, 1)
     count = 0
     for line in buffer.document.lines[: rows + 1]:
-        count += max(-(-(cells(line[: room * rows]) + 1) // room), 1)
+        count, used = count + 1, 0
+        for char in (*line[: room * rows], " "):
+            size = get_cwidth(char)
+            if used + size > room:
+                count, used = count + 1, 0
+            used += size
     return count

@@ -11,9 +11,18 @@ from prompt_toolkit.data_structures import Size
 from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.output.flush_stdout import flush_stdout
 from prompt_toolkit.output.vt100 import Vt100_Output
+from prompt_toolkit.utils import get_cwidth
 
 BEGIN, END = "\x1b[?2026h", "\x1b[?2026l"
 """Synchronized output (the terminal-wg's spec): a terminal that lacks it ignores them."""
+
+
+UNSEEN = dict.fromkeys(
+    [0xAD, 0x61C, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070)]
+    + [*range(0xFE00, 0xFE10), 0xFEFF]
+)
+"""Marks of direction, joiners and variation selectors, as a table for ``str.translate``."""
+FIRST_EMOJI = 0x1F000
 
 
 class OneWriteOutput(Vt100_Output):
@@ -30,6 +39,8 @@ class OneWriteOutput(Vt100_Output):
         )
         self._held = 0
         self._attached = False
+        self._draws = False
+        self._utf8 = (stdout.encoding or "").lower().replace("-", "") == "utf8"
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -44,8 +55,11 @@ class OneWriteOutput(Vt100_Output):
     def flush(self) -> None:
         if self._held or not self._buffer:
             return
-        data = "".join(self._buffer)
+        data = "".join(self._buffer) if self._draws else ""
         self._buffer = []
+        self._draws = False
+        if not data:
+            return
         # A terminal that went away is told by its hang-up, not by each write to it.
         with contextlib.suppress(OSError):
             flush_stdout(self.stdout, f"{BEGIN}{data}{END}")
@@ -61,6 +75,60 @@ class OneWriteOutput(Vt100_Output):
         self._attached = False
         self.write_raw(modes + "\x1b[?2004l\x1b[?7h\x1b[?25h\x1b[0m")
         self.flush()
+
+    def write(self, data: str) -> None:
+        """One cell's text. Where terminals disagree about its width, the cell is emptied first and
+        the cursor put behind it by what we count, so that nothing else moves."""
+        if data.isascii():
+            super().write(data)
+            return
+        shown = data.translate(UNSEEN)
+        if not self._utf8:
+            super().write(self._writable(shown))
+            return
+        if len(shown) == 1 and ord(shown) < FIRST_EMOJI:
+            super().write(shown)
+            return
+        width = get_cwidth(data)
+        if width:
+            # Saved twice, as not every terminal keeps what it has restored.
+            self.write_raw(f"\x1b7{' ' * width}\x1b8\x1b7")
+            super().write(shown)
+            self.write_raw(f"\x1b8\x1b[{width}C")
+
+    def _writable(self, text: str) -> str:
+        """The text of a cell, or question marks in its place where the encoding lacks it."""
+        try:
+            text.encode(self.stdout.encoding or "ascii")
+        except UnicodeError:
+            return "?" * get_cwidth(text)
+        return text
+
+    def write_raw(self, data: str) -> None:
+        self._draws = True
+        super().write_raw(data)
+
+    def erase_down(self) -> None:
+        """Empty the screen from here on; the cursor is in the first column. In two steps: tmux
+        keeps what stands on a screen that is emptied in one (screen-write.c)."""
+        self.write_raw("\x1b[K\x1b[C\x1b[J\r")
+
+    # An update that changes nothing but these is no update, and is not written.
+
+    def hide_cursor(self) -> None:
+        self._buffer.append("\x1b[?25l")
+
+    def show_cursor(self) -> None:
+        self._buffer.append("\x1b[?25h")
+
+    def disable_autowrap(self) -> None:
+        self._buffer.append("\x1b[?7l")
+
+    def enable_autowrap(self) -> None:
+        self._buffer.append("\x1b[?7h")
+
+    def reset_attributes(self) -> None:
+        self._buffer.append("\x1b[0m")
 
     def enable_bracketed_paste(self) -> None:
         """On already, from ``attach``."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from kimi_cli.frontends.plain import clean, clean_block
+from kimi_cli.frontends.plain import clean, clean_block, counted, fit
 from kimi_cli.frontends.terminal.ink import Ink, Style, cells, wrapped
 from kimi_cli.protocol.events import QuestionAsked
 
@@ -17,6 +17,16 @@ _WORDS: dict[AnswerKind, str] = {
     "no": "no",
     "why": "no, and say why…",
 }
+_SHORT: dict[AnswerKind, str] = {
+    "once": "once",
+    "session": "session",
+    "project": "always",
+    "no": "no",
+    "why": "why",
+}
+DIFF = ("---", "@@")
+"""How a preview begins that is a diff."""
+HEAD_LINES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +49,30 @@ def choices(question: QuestionAsked) -> list[Choice]:
     ]
 
 
-def question_lines(
-    question: QuestionAsked, ink: Ink, width: int, height: int, scroll: int = 0
-) -> list[str]:
-    """The question in at most ``height`` lines; a long command or diff is cut in the middle of it,
-    from ``scroll`` on, with the count of what is not shown."""
-    look = ink.look
-    head = ink.line([(f"{look.needs} ", "warn"), (clean(_headline(question)), "bold")], width)
-    answers = _answer_lines(choices(question), ink, width)
-    room = max(height - 1 - len(answers), 1)
-    body = _body(question, ink, width - 4)
-    return [head, *_cut(body, room, scroll, ink), *answers]
+def question_lines(question: QuestionAsked, ink: Ink, width: int, height: int) -> list[str]:
+    """The question in at most ``height`` lines. Of a long command or diff a part is shown, with the
+    count of the rest; what the decision is about and the answers always are."""
+    answers = _answer_lines(choices(question), ink, width, max(height // 2, 1))
+    head = _head(question, ink, width, max((height - len(answers)) // 3, 1))
+    end = _granted(question, ink, width)
+    room = max(height - len(head) - len(end) - len(answers), 1)
+    body, about = _body(question, ink, width)
+    return [*head, *_cut(body, room, about, ink), *end, *answers]
+
+
+def whole_question(question: QuestionAsked, ink: Ink, width: int) -> list[str]:
+    """All of a question but its answers, for the scrollback."""
+    head = _head(question, ink, width, HEAD_LINES)
+    return [*head, *_body(question, ink, width)[0], *_granted(question, ink, width)]
+
+
+def _head(question: QuestionAsked, ink: Ink, width: int, height: int) -> list[str]:
+    lines = wrapped(clean(_headline(question)), width - 2)
+    most = min(height, HEAD_LINES)
+    if len(lines) > most:
+        lines = [*lines[: most - 1], fit("".join(lines[most - 1 :]), width - 2)]
+    signs = [ink(f"{ink.look.needs} ", "warn"), *["  "] * (len(lines) - 1)]
+    return [sign + ink(line.strip(), "bold") for sign, line in zip(signs, lines, strict=True)]
 
 
 def _headline(question: QuestionAsked) -> str:
@@ -58,14 +81,20 @@ def _headline(question: QuestionAsked) -> str:
     return f"{question.tool} needs your leave: {question.reason}"
 
 
-def _body(question: QuestionAsked, ink: Ink, width: int) -> list[str]:
+def _granted(question: QuestionAsked, ink: Ink, width: int) -> list[str]:
+    if not question.grant or question.preview.startswith(DIFF):
+        return []
+    return [ink.line([(f"    a yes lets it run {clean(question.grant)}", "dim")], width)]
+
+
+def _body(question: QuestionAsked, ink: Ink, width: int) -> tuple[list[str], range]:
+    """The lines of a diff or a command, and which of them the decision is about."""
     shown = question.preview or question.text
-    if question.preview.startswith(("---", "@@")):
-        return [f"    {line}" for line in _diff(clean_block(shown), ink, width)]
-    lines = _marked(shown, question.marks, ink, width)
-    if question.grant:
-        lines.append(ink.line([(f"a yes lets it run {clean(question.grant)}", "dim")], width))
-    return [f"    {line}" for line in lines]
+    if question.preview.startswith(DIFF):
+        lines, about = _diff(clean_block(shown), ink, width - 4), range(0)
+    else:
+        lines, about = _marked(shown, question.marks, ink, width - 4)
+    return [f"    {line}" for line in lines], about
 
 
 def _diff(diff: str, ink: Ink, width: int) -> list[str]:
@@ -77,16 +106,19 @@ def _diff(diff: str, ink: Ink, width: int) -> list[str]:
     return lines
 
 
-def _marked(text: str, marks: Sequence[tuple[int, int]], ink: Ink, width: int) -> list[str]:
+def _marked(
+    text: str, marks: Sequence[tuple[int, int]], ink: Ink, width: int
+) -> tuple[list[str], range]:
     """The command with the parts that need the decision underlined by a line of their own, as it
-    must also be seen where there are no colours."""
+    must also be seen where there are no colours; and the first of these parts, as line numbers."""
     lines: list[str] = []
     start = 0
     partial = any(end - begin < len(text.strip()) for begin, end in marks)
+    about = range(0)
     for line in text.split("\n"):
         inside = [(max(a - start, 0), min(b - start, len(line))) for a, b in marks]
         inside = [(a, b) for a, b in inside if a < b]
-        at = 0
+        at, first = 0, len(lines)
         shown = clean_line(line)
         for piece in wrapped(shown, width):
             lines.append(piece)
@@ -95,8 +127,10 @@ def _marked(text: str, marks: Sequence[tuple[int, int]], ink: Ink, width: int) -
                 if under:
                     lines.append(ink(under, "warn"))
             at += len(piece)
+        if inside and partial and (not about or about.stop == first):
+            about = range(about.start if about else first, len(lines))
         start += len(line) + 1
-    return lines
+    return lines, about
 
 
 def _underline(piece: str, at: int, marks: Sequence[tuple[int, int]], rule: str) -> str:
@@ -112,14 +146,22 @@ def clean_line(line: str) -> str:
     return clean(line.expandtabs(4))
 
 
-def _cut(body: Sequence[str], room: int, scroll: int, ink: Ink) -> list[str]:
+def _cut(body: Sequence[str], room: int, about: range, ink: Ink) -> list[str]:
+    """``room`` of the lines: from the first on, or those that the decision is ``about``."""
     if len(body) <= room:
         return list(body)
-    room = max(room - 1, 1)
-    first = min(scroll, len(body) - room)
-    rest = len(body) - room
-    more = f"    {ink.look.ellipsis} {rest} more lines · ctrl-o shows all"
-    return [*body[first : first + room], ink(more, "dim")]
+    shown = max(room - 1, 1)
+    if about.stop <= shown:
+        rest = f"    {ink.look.ellipsis} {len(body) - shown} more lines · ctrl-o shows all"
+        return [*body[:shown], ink(rest, "dim")][-room:]
+    first = about.start
+    if len(about) < shown:
+        # What comes before says most about it; the rest of the room goes there.
+        first = min(about.stop, len(body)) - shown
+    before = f"    {ink.look.ellipsis} {counted(first, 'line')} before"
+    after = len(body) - first - shown
+    before += f", {after} after" * (after > 0) + " · ctrl-o shows all"
+    return [ink(before, "dim"), *body[first : first + shown]][-room:]
 
 
 def _words(kind: AnswerKind, question: QuestionAsked) -> str:
@@ -128,18 +170,27 @@ def _words(kind: AnswerKind, question: QuestionAsked) -> str:
     return _WORDS[kind]
 
 
-def _answer_lines(given: Sequence[Choice], ink: Ink, width: int) -> list[str]:
-    """The answers side by side as far as they fit, in the order of their digits."""
+def _answer_lines(given: Sequence[Choice], ink: Ink, width: int, height: int) -> list[str]:
+    """The answers side by side as far as they fit, in the order of their digits; in as few words
+    as possible where they would take more than ``height`` lines."""
+    lines = _beside([(one.digit, one.words) for one in given], ink, width, 4, 3)
+    if len(lines) > height:
+        lines = _beside([(one.digit, _SHORT[one.kind]) for one in given], ink, width, 2, 1)
+    return lines
+
+
+def _beside(
+    pieces: Sequence[tuple[str, str]], ink: Ink, width: int, indent: int, gap: int
+) -> list[str]:
     lines: list[str] = []
     line, used = "", 0
-    for choice in given:
-        piece = f"{choice.digit} {choice.words}"
-        if used and 4 + used + 3 + cells(piece) > width:
-            lines.append(f"    {line}")
+    for digit, words in pieces:
+        size = cells(f"{digit} {words}")
+        if used and indent + used + gap + size > width:
+            lines.append(" " * indent + line)
             line, used = "", 0
-        gap = "   " if used else ""
-        room = width - 4 - used - len(gap)
-        shown = ink.line([(choice.digit, "warn"), (f" {choice.words}", "")], room)
-        line += gap + shown
-        used += len(gap) + min(cells(piece), room)
-    return [*lines, f"    {line}"]
+        between = " " * gap if used else ""
+        room = width - indent - used - len(between)
+        line += between + ink.line([(digit, "warn"), (f" {words}", "")], room)
+        used += len(between) + min(size, room)
+    return [*lines, " " * indent + line]

@@ -83,6 +83,7 @@ def make_controller(
         output=output,
         reflows=reflows(setup.env),
         modes=(ENABLE, DISABLE),
+        sign=Ink(look)(f"{look.user} ", "accent"),
         input=source,
         layout=make_layout(desk, buffer, size),
         key_bindings=make_keys(controller),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -18,19 +19,38 @@ if TYPE_CHECKING:
     from prompt_toolkit.renderer import Renderer
 
 
+SETTLING = 0.3
+"""Seconds without another resize after which the whole live region is drawn again. tmux tells of
+further ones a quarter of a second late (RESIZE_TIMER in its source)."""
+
+
 class LiveApplication(Application[Any]):
-    """An application that draws only the live region, and knows what a resize does to it."""
+    """An application that draws only the live region, and knows what a resize does to it.
+
+    A window that is dragged changes its size many times, and a program hears of each too late: what
+    it draws meanwhile is for a size that is no more, and lands somewhere else. So from the first
+    change on only the prompt's sign is on the screen, which no terminal wraps, and what is finished
+    waits; a moment after the last change all comes back."""
 
     def __init__(
-        self, *, output: OneWriteOutput, reflows: bool, modes: tuple[str, str], **options: Any
+        self,
+        *,
+        output: OneWriteOutput,
+        reflows: bool,
+        modes: tuple[str, str],
+        sign: str = "",
+        **options: Any,
     ) -> None:
         """``reflows``: the terminal wraps the lines on it anew when it gets narrower. ``modes``
-        switch what we need of it on and off."""
+        switch what we need of it on and off. ``sign`` is what stands before the input."""
         super().__init__(output=output, full_screen=False, erase_when_done=True, **options)
         self.sync = output
         self._reflows = reflows
         self._drawn_at: Size | None = None
         self._modes_on, self._modes_off = modes
+        self._sign = sign
+        self._waiting: list[str] = []
+        self._settling: asyncio.TimerHandle | None = None
 
     async def run_attached(self) -> int:
         """Run until the end; the result is the exit code. The terminal is left as it was."""
@@ -38,21 +58,28 @@ class LiveApplication(Application[Any]):
         try:
             return int(await self.run_async(handle_sigint=False, set_exception_handler=False) or 0)
         finally:
+            self._settle()
             self.sync.detach(self._modes_off)
 
     def print_above(self, lines: Sequence[str]) -> None:
         """Print finished lines (ANSI, none wider than the terminal) above the live region."""
         if not lines:
             return
+        if self._resized():
+            self._shrink()
+        if self._settling:
+            self._waiting += lines
+            return
         with self.sync.held():
-            if self._is_running and not self._running_in_terminal:
+            if self._drawing:
                 self._forget()
-            self.sync.write_raw("".join(f"{line}\r\n" for line in lines))
+            self._write(lines)
             self._redraw()
 
     @contextlib.asynccontextmanager
     async def lent(self) -> AsyncIterator[None]:
         """Leave the terminal to another program; the live region comes back after."""
+        self._settle()
         async with in_terminal():
             self.sync.detach(self._modes_off)
             try:
@@ -67,20 +94,64 @@ class LiveApplication(Application[Any]):
 
     def redraw_now(self) -> None:
         """Draw the live region anew from its first line, at its smallest height."""
+        if self._settling:
+            return
         with self.sync.held():
             self._forget()
             self._redraw()
 
+    @property
+    def _drawing(self) -> bool:
+        """Whether the live region is ours to draw."""
+        return self._is_running and not self._running_in_terminal
+
     def _redraw(self, render_as_done: bool = False) -> None:
-        with self.sync.held():
+        if render_as_done:
+            self._settle(redraw=False)
+        elif self._resized():
             # A redraw may come before the signal that tells of the new size.
-            if self._drawn_at not in (None, self.sync.get_size()):
-                self._forget()
+            self._shrink()
+        if self._settling:
+            return
+        with self.sync.held():
             super()._redraw(render_as_done)
             self._drawn_at = self.sync.get_size()
 
     def _on_resize(self) -> None:
-        self.redraw_now()
+        if self._drawing and (self._settling or self._resized()):
+            self._shrink()
+        elif self._drawing:
+            self.redraw_now()
+
+    def _resized(self) -> bool:
+        return self._drawing and self._drawn_at not in (None, self.sync.get_size())
+
+    def _shrink(self) -> None:
+        """The size has changed: leave the prompt's sign alone on the screen for now."""
+        with self.sync.held():
+            self._forget()
+            self.sync.write_raw(self._sign)
+            self.sync.show_cursor()
+        if self._settling:
+            self._settling.cancel()
+        self._drawn_at = self.sync.get_size()
+        self._settling = asyncio.get_running_loop().call_later(SETTLING, self._settle)
+
+    def _settle(self, redraw: bool = True) -> None:
+        """The size stays: print what has waited, and draw the live region."""
+        if not self._settling:
+            return
+        self._settling.cancel()
+        self._settling = None
+        lines, self._waiting = self._waiting, []
+        with self.sync.held():
+            self._forget()
+            self._write(lines)
+            if redraw:
+                self._redraw()
+
+    def _write(self, lines: Sequence[str]) -> None:
+        self.sync.write_raw("".join(f"{line}\r\n" for line in lines))
 
     def _forget(self) -> None:
         """Erase the live region, as large as the terminal made it, leaving the cursor where it
@@ -92,6 +163,8 @@ class LiveApplication(Application[Any]):
         if cells is not None and narrower and self._reflows:
             up = rows_above(cells, cursor, size.columns)
         self.sync.write_raw("\r")
+        # What a terminal has pushed out at its top, because the region got taller than it, is out
+        # of reach: better a piece of it above than a line of the session erased.
         self.sync.cursor_up(min(up, size.rows - 1))
         self.sync.erase_down()
         self.sync.reset_attributes()
