@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,8 @@ from kimi_cli.workspace.tasks import Command, command_environment, encode
 _LONGEST_ARGUMENT = 100_000
 # A probe takes milliseconds; its parts have their own time limits.
 _PROBE_PATIENCE = 20.0
+# Numbers of programs of our own choosing, out of the way of those that tasks are named by.
+_ASIDE = 1_000_000
 
 
 class ProcessRunner:
@@ -53,9 +56,9 @@ class ProcessRunner:
         self._link: _Link | None = None
         self._attaching = asyncio.Lock()
         self._commands: dict[int, Command] = {}
-        self._named = 0
         self._probes: list[asyncio.Future[dict[str, Any]]] = []
         self._last_number = -1
+        self._last_aside = _ASIDE
         self._closed = False
 
     @staticmethod
@@ -87,10 +90,7 @@ class ProcessRunner:
             with file.open("xb") as stream:
                 stream.write(script)
             argv = [self._shell, str(file)]
-        # Programs of our own choosing have numbers too, and would leave gaps between the names.
-        self._named += 1
-        name = f"t{self._named}"
-        task = Command(number, command, path, background, self._order_stop, name)
+        task = Command(number, command, path, background, self._order_stop)
         variables = dict(env or {})
         task.box = box
         try:
@@ -146,7 +146,7 @@ class ProcessRunner:
         """As the protocol says; a program that was stopped or killed has the negative number of
         its signal as its status, as in ``subprocess``. It sees what commands see, and writes
         nothing: its folder may be another by now, or the program itself."""
-        number, path = self._new_output()
+        number, path = self._aside_output()
         errors = path.with_suffix(".err")
         task = Command(number, argv[0], path, False, self._order_stop)
         try:
@@ -228,6 +228,16 @@ class ProcessRunner:
             except FileExistsError:
                 continue
             return self._last_number, Path(path)
+
+    def _aside_output(self) -> tuple[int, Path]:
+        """The same for a program of our own choosing: it leaves no gap between the tasks' ids."""
+        if self._closed:
+            raise OSError(errno.ESHUTDOWN, "kimi is ending")
+        self._outputs.mkdir(parents=True, exist_ok=True)
+        self._last_aside += 1
+        descriptor, path = tempfile.mkstemp(".out", "aside-", self._outputs)
+        os.close(descriptor)
+        return self._last_aside, Path(path)
 
     async def _start(
         self,

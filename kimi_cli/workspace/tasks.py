@@ -68,11 +68,10 @@ class Command:
         output_path: Path,
         background: bool,
         order_stop: Callable[[int, float], None],
-        name: str = "",
     ) -> None:
         loop = asyncio.get_running_loop()
         self.number = number
-        self.id = name or f"t{number}"
+        self.id = f"t{number}"
         self.command = command
         self.output_path = output_path
         self.background = background
