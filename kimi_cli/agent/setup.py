@@ -6,17 +6,19 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from kimi_cli.agent.session import Session
 from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.modes import Mode
 from kimi_cli.protocol.provider import Provider
 from kimi_cli.protocol.sandbox import UNCONFINED, SandboxState
 from kimi_cli.protocol.stops import StopReason
-from kimi_cli.safety.policy import Policy
 from kimi_cli.settings import Settings, kimi_home
 from kimi_cli.workspace.launch import Helper
+
+if TYPE_CHECKING:
+    from kimi_cli.agent.session import Session
+    from kimi_cli.safety.policy import Policy
 
 
 class SetupError(Exception):

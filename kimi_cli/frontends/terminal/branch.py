@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from kimi_cli.agent import Session
+from typing import TYPE_CHECKING
+
 from kimi_cli.frontends.terminal.header import branch_of
 from kimi_cli.workspace.programs import find_trusted
+
+if TYPE_CHECKING:
+    from kimi_cli.agent import Session
 
 SECONDS = 5.0
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from prompt_toolkit.buffer import Buffer
 
-from kimi_cli.agent import Opened, Session, Setup
 from kimi_cli.frontends.plain import clean
 from kimi_cli.frontends.terminal.answers import Answers
 from kimi_cli.frontends.terminal.branch import branch_state
@@ -33,6 +32,7 @@ from kimi_cli.protocol.operations import Operation
 from kimi_cli.protocol.stops import StopReason
 
 if TYPE_CHECKING:
+    from kimi_cli.agent import Opened, Session, Setup
     from kimi_cli.frontends.terminal.screen import LiveApplication
 
 AGAIN_SECONDS = 2.0
@@ -45,7 +45,7 @@ PLAN_ANSWERS = (
 FRAME_SECONDS = 1 / 15
 """What streams is drawn at most this often; what is typed, at once."""
 
-Open = Callable[[Setup], Awaitable[Opened]]
+Open = Callable[["Setup"], Awaitable["Opened"]]
 
 
 class Controller:
@@ -65,6 +65,7 @@ class Controller:
         self.cwd = setup.cwd or Path.cwd()
         self.open_session = open_session
         self.notifies = True
+        self._choosing = asyncio.Lock()
         self._ctrl_c_at = -AGAIN_SECONDS
         self._frame_due = False
         self._beside: set[asyncio.Future[None]] = set()
@@ -309,18 +310,22 @@ class Controller:
     # Menus.
 
     async def choose(self, title: str, items: Sequence[Item]) -> str | None:
-        """Let the user choose; None when nothing was. What was being typed comes back after."""
-        draft = self.buffer.text
-        self.buffer.reset()
-        menu = self.desk.menu = Menu(title, items)
-        self.app.invalidate()
-        try:
-            return await menu.chosen
-        finally:
-            self.desk.menu = None
+        """Let the user choose; None when nothing was. What was being typed comes back after. One
+        menu at a time: another waits."""
+        async with self._choosing:
+            draft = self.buffer.text
             self.buffer.reset()
-            self.buffer.insert_text(draft)
-            self.app.redraw_now()
+            menu = self.desk.menu = Menu(title, items)
+            self.app.invalidate()
+            try:
+                return await menu.chosen
+            finally:
+                self.desk.menu = None
+                self.buffer.reset()
+                self.buffer.insert_text(draft)
+                # A question may have been hidden behind the menu.
+                self.answers.asked()
+                self.app.redraw_now()
 
     def move_in_menu(self, by: int) -> None:
         if self.desk.menu:

@@ -55,7 +55,7 @@ class Above:
             self._drawing = get_app().render_counter
             width, rows = self._size()
             typed = min(_input_rows(self._buffer, width, rows), max(rows // INPUT_SHARE, 1))
-            self._lines = self._desk.above(width, max(rows - typed - 3, 3), self._buffer.text)
+            self._lines = self._desk.above(width, max(rows - typed - 2, 3), self._buffer.text)
         return self._lines
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from kimi_cli.agent import Opened
 from kimi_cli.frontends.plain import counted
 from kimi_cli.frontends.terminal.desk import Desk
 from kimi_cli.frontends.terminal.header import branch_of, header, sandbox_mark
 from kimi_cli.frontends.terminal.past import last_turns
 from kimi_cli.frontends.terminal.status_line import Status
+
+if TYPE_CHECKING:
+    from kimi_cli.agent import Opened
 
 
 def fill_status(status: Status, opened: Opened) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from kimi_cli.agent import Session
 from kimi_cli.frontends.terminal.commands.command import Command, CommandError
 from kimi_cli.frontends.terminal.commands.table import find_command, split_line
 from kimi_cli.frontends.terminal.mentions import resolve
@@ -14,6 +13,7 @@ from kimi_cli.frontends.terminal.work import Job
 from kimi_cli.protocol.operations import Say, Steer
 
 if TYPE_CHECKING:
+    from kimi_cli.agent import Session
     from kimi_cli.frontends.terminal.controller import Controller
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from typing import TextIO
 
@@ -17,11 +18,9 @@ BEGIN, END = "\x1b[?2026h", "\x1b[?2026l"
 """Synchronized output (the terminal-wg's spec): a terminal that lacks it ignores them."""
 
 
-UNSEEN = dict.fromkeys(
-    [0xAD, 0x61C, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070)]
-    + [*range(0xFE00, 0xFE10), 0xFEFF]
-)
-"""Marks of direction, joiners and variation selectors, as a table for ``str.translate``."""
+_UNSEEN = "\xad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff"
+UNSEEN = re.compile(f"[{_UNSEEN}]")
+"""Marks of direction, joiners and variation selectors."""
 FIRST_EMOJI = 0x1F000
 
 
@@ -82,7 +81,7 @@ class OneWriteOutput(Vt100_Output):
         if data.isascii():
             super().write(data)
             return
-        shown = data.translate(UNSEEN)
+        shown = UNSEEN.sub("", data)
         if not self._utf8:
             super().write(self._writable(shown))
             return

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from kimi_cli.frontends.plain import clean, clean_block, counted, fit
 from kimi_cli.frontends.terminal.ink import Ink, Style, cells, wrapped
+from kimi_cli.frontends.terminal.paint import break_points
 from kimi_cli.protocol.events import QuestionAsked
 
 AnswerKind = Literal["once", "session", "project", "no", "why"]
@@ -53,7 +55,7 @@ def question_lines(question: QuestionAsked, ink: Ink, width: int, height: int) -
     """The question in at most ``height`` lines. Of a long command or diff a part is shown, with the
     count of the rest; what the decision is about and the answers always are."""
     answers = _answer_lines(choices(question), ink, width, max(height // 2, 1))
-    head = _head(question, ink, width, max((height - len(answers)) // 3, 1))
+    head = _head(question, ink, width, max((height - len(answers)) // 2, 1))
     end = _granted(question, ink, width)
     room = max(height - len(head) - len(end) - len(answers), 1)
     body, about = _body(question, ink, width)
@@ -67,7 +69,9 @@ def whole_question(question: QuestionAsked, ink: Ink, width: int) -> list[str]:
 
 
 def _head(question: QuestionAsked, ink: Ink, width: int, height: int) -> list[str]:
-    lines = wrapped(clean(_headline(question)), width - 2)
+    text = clean(_headline(question))
+    cuts = [0, *break_points(text, width - 2), len(text)]
+    lines = [text[start:end] for start, end in pairwise(cuts)]
     most = min(height, HEAD_LINES)
     if len(lines) > most:
         lines = [*lines[: most - 1], fit("".join(lines[most - 1 :]), width - 2)]
@@ -76,7 +80,7 @@ def _head(question: QuestionAsked, ink: Ink, width: int, height: int) -> list[st
 
 
 def _headline(question: QuestionAsked) -> str:
-    if question.grant:
+    if question.grant or "needs approval" in question.reason:
         return f"{question.tool}: {question.reason}"
     return f"{question.tool} needs your leave: {question.reason}"
 

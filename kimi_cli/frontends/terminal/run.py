@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.input import create_input
 from prompt_toolkit.styles import Style
 
-from kimi_cli.agent import Setup
 from kimi_cli.frontends.terminal.before import settle
 from kimi_cli.frontends.terminal.controller import Controller, Open
 from kimi_cli.frontends.terminal.desk import Desk
@@ -26,6 +27,9 @@ from kimi_cli.frontends.terminal.pastes import Pastes
 from kimi_cli.frontends.terminal.screen import LiveApplication, reflows
 from kimi_cli.frontends.terminal.scribe import Scribe
 from kimi_cli.workspace.roots import project_root
+
+if TYPE_CHECKING:
+    from kimi_cli.agent import Setup
 
 ESCAPE_SECONDS = 0.05
 """A terminal sends the keys of one sequence together; a person does not type so fast."""
@@ -97,6 +101,8 @@ def make_controller(
 
 async def _open(controller: Controller, setup: Setup, open_session: Open, prompt: str) -> None:
     controller.desk.doing.opening()
+    # Beside the first typing: what the session is made of takes longest to load.
+    await asyncio.to_thread(import_module, "kimi_cli.agent.assemble")
     opened = await open_session(setup)
     controller.desk.doing.opening(over=True)
     await controller.work.take(opened)

@@ -6,14 +6,16 @@ import asyncio
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from kimi_cli.agent.setup import Setup
 from kimi_cli.frontends.plain import clean
 from kimi_cli.frontends.terminal.dialog import Option, choose
 from kimi_cli.frontends.terminal.look import Look
 from kimi_cli.settings import SettingsError, decline, is_declined, is_trusted, trust
 from kimi_cli.settings.load import held_back
+
+if TYPE_CHECKING:
+    from kimi_cli.agent.setup import Setup
 
 SHOWN = 8
 """Settings named one by one; a small screen has to hold them."""

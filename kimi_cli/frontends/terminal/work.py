@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from kimi_cli.agent import Opened, Session
 from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.events import TurnEnded
 from kimi_cli.protocol.operations import Say
 from kimi_cli.protocol.stops import StopReason
+
+if TYPE_CHECKING:
+    from kimi_cli.agent import Opened, Session
 
 
 class Front(Protocol):
@@ -34,7 +36,7 @@ class Front(Protocol):
         ...
 
 
-Job = Callable[[Session], Awaitable[None]]
+Job = Callable[["Session"], Awaitable[None]]
 Meaning = Callable[[str], Awaitable[Say | Job]]
 
 
