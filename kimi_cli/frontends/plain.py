@@ -14,20 +14,29 @@ if TYPE_CHECKING:
 
 CURRENCY_SIGNS = {"USD": "$", "CNY": "¥", "EUR": "€"}
 # What reorders or breaks a line (Unicode UAX #9 and #14) goes with what a terminal obeys.
-_CONTROL = re.compile(
-    "\x1b\\[[0-?]*[ -/]*[@-~]|\x1b[@-_]"
-    "|[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
+_SINGLE = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
+_CONTROL = re.compile(f"\x1b\\[[0-?]*[ -/]*[@-~]|\x1b[@-_]|{_SINGLE}")
+# ECMA-48: strings (DCS, SOS, OSC, PM, APC), CSI, other escapes. An open string ends with its line,
+# so that it does not swallow the text. One that begins with a C1 character must be closed: text
+# that was decoded wrongly is full of these.
+_SEQUENCE = re.compile(
+    "\x1b[PX\\]^_][^\x07\x1b\x9c\n]*(?:\x07|\x1b\\\\|\x9c)?"
+    "|[\x90\x98\x9d-\x9f][^\x07\x1b\x90\x98\x9c-\x9f\n]*(?:\x07|\x1b\\\\|\x9c)"
+    "|\x1b\\[[0-?]*[ -/]*(?:[@-~]|\\Z)|\x9b[0-?]+[ -/]*[@-~]|\x1b[ -/]*(?:[0-~]|\\Z)"
+    f"|{_SINGLE}"
 )
 
 
 def clean(text: str) -> str:
-    """Text of the model or a tool on one line, without anything a terminal would obey."""
+    """Text of the model or a tool on one line, without anything a terminal would obey. What a
+    string for the terminal says stays, as text: a command must not hide a part of itself."""
     return _CONTROL.sub("", text.replace("\n", " ⏎ ").replace("\t", " "))
 
 
 def clean_block(text: str) -> str:
-    """The same for text of several lines."""
-    return _CONTROL.sub("", text)
+    """Text of several lines as a terminal would show it: no control characters but newline and
+    tab, and of the sequences that it would obey nothing, neither titles nor links."""
+    return _SEQUENCE.sub("", text)
 
 
 def ago(age: float) -> str:

@@ -153,6 +153,19 @@ class Tty:
                 raise AssertionError(f"{problem} (running: {alive}); the screen:\n{self.text}")
             time.sleep(0.01)
 
+    def answer(self, question: str, digit: str) -> None:
+        """Answer a question in the live region, as soon as a digit counts: one that comes with the
+        question is not taken for an answer."""
+        self.wait_shown(question)
+
+        def gone() -> bool:
+            if question in self.shown:
+                self.press(digit)
+                self.nap()
+            return question not in self.shown
+
+        self.until(gone, f"{digit} is not taken as the answer")
+
     def nap(self) -> None:
         """Leave the program a moment, between two tries."""
         time.sleep(0.1)

@@ -48,13 +48,11 @@ def test_a_file_that_is_there_is_replaced_only_if_asked(start: Start, project: P
     terminal.submit("hello there")
     terminal.wait("1 step")
     terminal.submit("/export notes.md")
-    terminal.wait_shown("notes.md exists: replace it?")
-    terminal.press("down", "enter")
+    terminal.answer("notes.md exists: replace it?", "1")
     terminal.wait("nothing was written")
     assert (project / "notes.md").read_text() == "mine\n"
     terminal.submit("/export notes.md")
-    terminal.wait_shown("notes.md exists: replace it?")
-    terminal.press("enter")
+    terminal.answer("notes.md exists: replace it?", "2")
     terminal.wait("written: ")
     assert "hello there" in (project / "notes.md").read_text()
 

@@ -23,12 +23,11 @@ def test_a_turn_is_taken_back_and_brought_back(start: Start, serve: Serve, proje
     terminal.submit("/undo")
     terminal.wait_shown("take it back? 1 file would change")
     assert "removed       new.txt" in terminal.text
-    terminal.press("enter")
+    terminal.answer("take it back?", "2")
     terminal.wait("undone: 1 file restored")
     assert not (project / "new.txt").exists()
     terminal.submit("/redo")
-    terminal.wait_shown("bring it back? 1 file would change")
-    terminal.press("enter")
+    terminal.answer("bring it back?", "2")
     terminal.wait("redone: 1 file restored")
     assert (project / "new.txt").read_text() == "mine\n"
     terminal.submit("go on")
@@ -59,16 +58,13 @@ def test_edits_by_hand_need_a_second_yes(start: Start, project: Path) -> None:
     terminal.submit("/undo")
     terminal.wait_shown("take it back?")
     assert "these edits would be lost" in terminal.text
-    terminal.press("enter")
-    terminal.wait_shown("edits by others in 1 file would be lost")
-    terminal.press("enter")
+    terminal.answer("take it back?", "2")
+    terminal.answer("edits by others in 1 file would be lost", "1")
     terminal.wait("nothing was changed")
     assert (project / "new.txt").read_text() == "mine\nand theirs\n"
     terminal.submit("/undo")
-    terminal.wait_shown("take it back?")
-    terminal.press("enter")
-    terminal.wait_shown("edits by others in 1 file would be lost")
-    terminal.press("down", "enter")
+    terminal.answer("take it back?", "2")
+    terminal.answer("edits by others in 1 file would be lost", "2")
     terminal.wait("undone: 1 file restored")
     assert not (project / "new.txt").exists()
 
@@ -87,8 +83,7 @@ def test_going_back_brings_the_message_back(start: Start, serve: Serve, project:
     terminal.press("enter")
     terminal.wait_shown("back to before turn 2")
     terminal.press("enter")
-    terminal.wait_shown("take it back?")
-    terminal.press("enter")
+    terminal.answer("take it back?", "2")
     terminal.wait("went back: 1 file restored")
     twice = "the message did not come back"
     terminal.until(lambda: terminal.text.count("› the second thing") == 2, twice)
@@ -110,8 +105,7 @@ def test_the_conversation_alone(start: Start, project: Path) -> None:
     terminal.submit("/rewind 1")
     terminal.wait_shown("back to before turn 1")
     terminal.press("down", "enter")
-    terminal.wait_shown("take it back? no file would change")
-    terminal.press("enter")
+    terminal.answer("take it back?", "2")
     terminal.wait("went back: no file changed")
     twice = "the message did not come back"
     terminal.until(lambda: terminal.text.count("› write it") == 2, twice)
@@ -128,5 +122,5 @@ def test_it_waits_for_the_running_turn(start: Start, project: Path) -> None:
     assert "take it back?" not in terminal.text
     terminal.wait_shown("take it back? 1 file would change")
     assert "2 steps" in terminal.text
-    terminal.press("enter")
+    terminal.answer("take it back?", "2")
     terminal.wait("undone: 1 file restored")

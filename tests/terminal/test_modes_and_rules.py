@@ -38,8 +38,13 @@ def test_the_mode_flag_holds_from_the_start(
     assert not (project / "made").exists()
 
 
-def test_all_modes_are_a_key_away(start: Callable[..., Tty]) -> None:
+def test_a_key_reaches_every_mode_that_asks(start: Callable[..., Tty]) -> None:
     terminal = start()
-    for mode in ("plan", "yolo", "ask", "auto"):
+    for mode in ("plan", "ask", "auto", "plan"):
         terminal.press("shift-tab")
         terminal.wait_shown(f"· {mode} ·")
+    assert "yolo" not in terminal.text
+    terminal.submit("/mode yolo")
+    terminal.wait_shown("· yolo ·")
+    terminal.press("shift-tab")
+    terminal.wait_shown("· auto ·")

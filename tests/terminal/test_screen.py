@@ -48,8 +48,11 @@ def long_session() -> list[Reply]:
         replies.append(
             tool_calls([("shell", {"command": command})], text=MARKDOWN.replace("A", "B"))
         )
-        replies.append(tool_calls([("read", {"path": "calc.py"}), ("glob", {"pattern": "*.py"})]))
+        replies.append(
+            tool_calls([("glob", {"pattern": f"*{step}.py"}), ("glob", {"pattern": f"*c{step}"})])
+        )
     edit = {"path": "calc.py", "edits": [{"old": "a - b", "new": "a + b"}]}
+    replies.append(tool_calls([("read", {"path": "calc.py"})]))
     replies.append(tool_calls([("edit", edit)]))
     replies.append(text(MARKDOWN * 3, thinking="hm " * 400, text_fragments=150, fragments=50))
     return replies
@@ -58,8 +61,12 @@ def long_session() -> list[Reply]:
 def printed(kimi: Kimi, width: int) -> list[str]:
     """What the session leaves in the scrollback, by its stored events."""
     log = read_events(kimi.sessions()[-1] / "events.jsonl")
-    scribe = Scribe(Look("none"), lambda: width)
-    return [re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip() for event in log.events for line in scribe.feed(event)]
+    scribe = Scribe(Look("dark"), lambda: width)
+    return [
+        re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip()
+        for event in log.events
+        for line in scribe.feed(event)
+    ]
 
 
 @pytest.mark.parametrize(("columns", "rows"), [(80, 24), (200, 50), (40, 12), (20, 6)])
@@ -68,7 +75,7 @@ def test_each_finished_line_is_in_the_scrollback_once_and_nothing_else(
 ) -> None:
     terminal = start(long_session(), columns=columns, rows=rows, ready="Type a")
     terminal.submit("go")
-    terminal.wait("18 steps", deadline=60)
+    terminal.until(lambda: re.search(r"19\s+steps", terminal.text) is not None, "no end")
     terminal.until(lambda: terminal.cursor[0] == 2, "the cursor is not in the input")
     whole = terminal.scrollback
     top = next(n for n, line in enumerate(whole) if line.startswith("Type a"))
@@ -93,7 +100,7 @@ def test_what_is_drawn_while_text_streams_is_bounded_and_whole(start: Callable[.
     assert took >= seconds
     # Fifteen times a second, and once for each paragraph, key and end.
     assert len(updates) <= 15 * took + 20
-    assert len(raw) / 400 < 60, "bytes for a token"
+    assert len(raw) / 400 < 100, "bytes for a token"
     assert not UPDATE.sub(b"", raw), "all is written within synchronized updates"
     assert all(shows_cursor(update) for update in updates)
 

@@ -94,6 +94,8 @@ def test_leaving_does_not_wait_for_an_answer(start: Callable[..., Tty], outside:
     terminal = start([tool_calls(write)])
     terminal.submit("go")
     terminal.wait_shown("1 once")
+    terminal.press("ctrl-c")
+    terminal.wait("stopped by you")
     terminal.press("ctrl-c", "ctrl-c")
     assert terminal.end() == 0
     assert not (outside / "made").exists()

@@ -36,11 +36,15 @@ def test_enter_queues_and_the_arrow_takes_back(
     assert "then: three" not in terminal.shown
     terminal.press("ctrl-c")  # stops, with a draft in the box: nothing typed is lost
     terminal.wait("stopped by you")
-    terminal.wait_shown("› two")
-    assert "three" in terminal.shown
+    terminal.wait_shown("kept: two")
+    assert "› three" in terminal.shown
     terminal.press("enter")
     terminal.wait("First.")
-    assert "two" in contents(server)[-1]
+    assert contents(server)[-1] == "three"
+    assert "kept: two" in terminal.shown
+    terminal.press("enter")
+    terminal.wait("Second.")
+    assert contents(server)[-1] == "two"
 
 
 def test_steering_reaches_the_running_turn(

@@ -68,14 +68,14 @@ def test_wide_characters_at_the_right_edge(start: Callable[..., Tty], columns: i
 def test_wide_text_streams_and_stays_whole(start: Callable[..., Tty]) -> None:
     sentence = "今天我们修改了购物车的代码，现在每张优惠券只计算一次。测试全部通过！"
     replies = [
-        tool_calls([("shell", {"command": f"for n in 1 2 3; do echo '{sentence}'; done; exit 1"})]),
+        tool_calls([("shell", {"command": f"echo '{sentence}'; exit 1"})]),
         text(sentence * 6, text_fragments=90, delay_between=0.004),
     ]
     terminal = start(replies, columns=41)
     terminal.submit("开始吧，请修改")
     terminal.wait("2 steps")
     whole = "".join(line.strip() for line in terminal.scrollback)
-    assert whole.count(sentence) >= 6 + 1
+    assert whole.count(sentence) == 6
     assert "› 开始吧，请修改" in terminal.text
     assert all(get_cwidth(line) <= 41 for line in terminal.scrollback)
 

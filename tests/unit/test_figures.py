@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from rich.cells import cell_len
 from kimi_cli.frontends.account import Account
 from kimi_cli.frontends.plain import (
     clean,
+    clean_block,
     compacted,
     compacting,
     fit,
@@ -89,6 +91,52 @@ def test_foreign_text_is_one_line_that_does_nothing() -> None:
     assert clean("a\tb\nc") == "a b ⏎ c"
     assert clean("\x1b[31ma\x9b\u202eb\u2066\u2028\r\x00") == "ab"
     assert clean("日本語 👨\u200d👩 ש") == "日本語 👨\u200d👩 ש"
+    assert clean("echo \x1b]; rm x\x07") == "echo ; rm x", "nothing of a command is hidden"
+
+
+SEQUENCES = [
+    *(
+        "\x1b[31m",
+        "\x1b[2J",
+        "\x1b[?25l",
+        "\x1b[ q",
+        "\x9b1m",
+        "\x1b(B",
+        "\x1bc",
+        "\x1b\\",
+        "\x1b=",
+    ),
+    *("\x1b]0;pwned\x07", "\x1b]8;;http://x\x1b\\", "\x9d0;pwned\x9c", "\x1bPq#0!9~\x1b\\"),
+    *("\x1b_Ga=T;AAAA\x1b\\", "\x1b^pm\x9c", "\x1bXsos\x07", "\x1bPtmux;\x1b\x1b]0;x\x07\x1b\\"),
+    *("\x00", "\x08", "\r", "\x7f", "\x9c", "\u202e", "\u2028"),
+]
+OPEN = ["\x1b]0;pwned", "\x1bP", "\x1b[3", "\x1b[31;", "\x1b", "\x1b(", "\x1b_G"]
+OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+READABLE = st.text(
+    st.characters(exclude_categories=["Cc", "Cf", "Cs", "Zl", "Zp"]) | st.sampled_from("\n\t")
+)
+
+
+@given(
+    st.lists(st.one_of(READABLE, st.sampled_from(SEQUENCES)), max_size=8),
+    st.sampled_from(["", *OPEN]),
+)
+def test_sequences_go_whole_and_the_text_around_them_stays(pieces: list[str], end: str) -> None:
+    wanted = "".join(piece for piece in pieces if piece not in SEQUENCES)
+    assert clean_block("".join(pieces) + end) == wanted
+
+
+@given(st.text(st.sampled_from("\x1b\x9b\x9d\x9c\x07]P[_X^\\0;m ab\n\té漢")) | st.text())
+def test_nothing_is_left_that_a_terminal_obeys(text: str) -> None:
+    assert not OBEYED.search(clean_block(text))
+    assert clean_block(clean_block(text)) == clean_block(text)
+    assert clean_block(text).count("\n") == text.count("\n"), "a string ends with its line"
+
+
+def test_a_string_that_is_never_closed_ends_with_its_line() -> None:
+    assert clean_block("a\x1b]0;pwned\nb") == "a\nb"
+    assert clean_block("â\x9d\xa4 wrongly decoded") == "â\xa4 wrongly decoded"
+    assert clean_block("\x9d0" * 200_000) == "0" * 200_000
 
 
 def test_a_folder_below_home_is_short(monkeypatch: pytest.MonkeyPatch) -> None:

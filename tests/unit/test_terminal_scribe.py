@@ -15,6 +15,7 @@ from rich.cells import cell_len
 
 import kimi_cli.demo
 from kimi_cli.frontends.terminal.look import PLAIN_GLYPHS, Look
+from kimi_cli.frontends.terminal.past import cut_short
 from kimi_cli.frontends.terminal.scribe import Scribe
 from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.events import (
@@ -59,6 +60,7 @@ from kimi_cli.protocol.messages import (
 )
 from kimi_cli.protocol.stops import StopReason
 from kimi_cli.protocol.workspace import FileTouch
+from kimi_cli.tools.shell_output import excerpt
 
 SGR = re.compile(r"\x1b\[[0-9;]*m")
 DIFF = "--- a/c.py\n+++ b/c.py\n@@ -70,3 +70,3 @@\n a\n-b\n+c\n d\n"
@@ -142,7 +144,7 @@ def test_a_failed_command_shows_its_end(tmp_path: Path) -> None:
     shown = lines(
         pen,
         result(
-            "shell", "make test", "line 0\n[cut]\n" + output[-90:] + "[exit status 2]\n", "error",
+            "shell", "make test", output + "[exit status 2]\n", "error",
             display="exit status 2", seconds=8.4, output_path=str(path),
         ),
     )  # fmt: skip
@@ -150,6 +152,43 @@ def test_a_failed_command_shows_its_end(tmp_path: Path) -> None:
     assert shown[2:] == [f"    line {n}" for n in range(212, 218)]
     fold = pen.folds.latest("output")
     assert fold and fold.text == output and fold.title == "shell make test"
+
+
+@pytest.mark.parametrize(
+    ("written", "says", "end"),
+    [
+        (b"".join(b"line %d\n" % n for n in range(100_000)), "… 99998 lines", "line 99999"),
+        (b"y\n" * 15_000_000, "… the end of 30 MB", "y"),
+        (b"x" * 2_000_000, "… the end of 2 MB", "x"),
+    ],
+)
+def test_an_output_that_was_cut_is_measured_as_a_whole(
+    written: bytes, says: str, end: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "output"
+    path.write_bytes(written)
+    cut = excerpt(path, 0, running=False)
+    assert cut.cut
+    pen = scribe()
+    shown = lines(pen, result("shell", "make", cut.text, output_path=str(path)))
+    assert shown[1] == f"    {says} · ctrl-o shows all"
+    assert len(shown) <= 4 and shown[-1].strip().startswith(end)
+    assert not any("left out" in line for line in shown)
+    fold = pen.folds.latest("output")
+    assert fold and fold.path == str(path)
+
+
+def test_a_call_that_was_interrupted_keeps_its_command() -> None:
+    pen = scribe()
+    call = ToolCallPart(id="d", name="shell", arguments='{"command": "echo next"}')
+    said = AssistantMessage(parts=[call])
+    begun = ToolStarted(call_id="c", name="shell", summary="make test")
+    stopped = result("shell", "", "interrupted while it ran, and stopped", "interrupted")
+    never = stopped.model_copy(update={"call_id": "d"})
+    assert lines(pen, said, begun, stopped, never) == [
+        "● shell make test · interrupted",
+        "● shell echo next · interrupted",
+    ]
 
 
 def test_other_outcomes() -> None:
@@ -200,6 +239,27 @@ def test_messages_of_the_user() -> None:
     assert len(long) == 13 and long[-1].startswith("  … 28 more lines")
     fold = pen.folds.latest("message")
     assert fold and fold.text.count("x") == 40
+
+
+@pytest.mark.parametrize(
+    ("message", "shown", "rest"),
+    [
+        ("word " * 140, 14, ""),
+        ("word " * 400, 12, "… 28 more lines"),
+        ("a\n" + "word " * 400, 12, "… 29 more lines"),
+        ("x" * 20_001, 12, "… 19401 more characters"),
+        ("x\n" * 10_001, 12, "… 9989 more lines"),
+    ],
+)
+def test_a_long_message_of_the_user_is_folded(message: str, shown: int, rest: str) -> None:
+    pen = scribe(52)
+    made = lines(pen, user(message))[1:]
+    if not rest:
+        assert len(made) == shown and pen.folds.latest() is None
+        return
+    assert len(made) == shown + 1 and made[-1] == f"  {rest} · ctrl-o shows all"
+    fold = pen.folds.latest("message")
+    assert fold and fold.text == message.strip("\n")
 
 
 def test_why_a_turn_ended() -> None:
@@ -260,6 +320,18 @@ def test_decisions_are_recorded(answered: str, comment: str, line: str) -> None:
     assert lines(scribe(), asked, reply) == [line]
 
 
+def test_a_question_without_an_answer_is_no_decision() -> None:
+    asked = QuestionAsked(
+        question_id="q", call_id="c", tool="shell", text="shell curl x", reason="r", choices=["no"]
+    )
+    left = QuestionAnswered(question_id="q", answer="no", by="policy")
+    stopped = result("shell", "", "not run: the turn was interrupted before", "interrupted")
+    assert lines(scribe(), asked, left, stopped) == [
+        "! not answered: shell curl x",
+        "● shell curl x · interrupted",
+    ]
+
+
 def test_what_streams_is_in_the_tail_until_it_is_finished() -> None:
     pen = scribe()
     pen.feed(user("go"))
@@ -281,16 +353,33 @@ def test_what_streams_is_in_the_tail_until_it_is_finished() -> None:
     assert pen.tail(9) == []
 
 
+def retry(message: str = "busy") -> RetryScheduled:
+    return RetryScheduled(error="e", message=message, delay=1, attempt=1, attempts=3)
+
+
 def test_a_retry_makes_what_streamed_void() -> None:
     pen = scribe()
-    retry = RetryScheduled(error="e", message="busy", delay=1, attempt=1, attempts=3)
     pen.feed(TextDelta(text="only in the tail"))
-    assert lines(pen, retry) == ["  busy"]
-    assert pen.tail(9) == [] and lines(pen, retry) == [], "said once for tries in a row"
-    pen.feed(StepStarted())
-    pen.feed(TextDelta(text="written\n\nmore"))
-    assert lines(pen, retry) == ["", "  busy · the answer begins again"]
+    assert lines(pen, retry()) == [] and pen.tail(9) == []
+    pen.feed(TextDelta(text="also"))
+    assert lines(pen, retry("busy, wait")) == []
+    assert lines(pen, TextDelta(text="written\n\nmore")) == [
+        "  busy, wait · 2 tries failed", "", "  written",
+    ]  # fmt: skip
+    assert lines(pen, retry()) == ["", "  busy · the answer begins again"]
     assert lines(pen, TextDelta(text="new"), answer("new")) == ["", "  new"]
+    assert lines(pen, StepStarted(), retry(), answer("", "hm")) == [
+        "", "  busy · one try failed", "✻ thought for 6 s · ctrl-t",
+    ]  # fmt: skip
+
+
+def test_failures_to_the_end_are_told_once() -> None:
+    pen = scribe()
+    failed = lines(pen, retry(), retry("too busy"), ended(StopReason.TEMPORARY, detail="busy."))
+    assert failed[:2] == ["", "  the model's server failed: busy."]
+    assert sum("busy" in line for line in failed) == 1
+    stopped = lines(pen, retry(), ended(StopReason.INTERRUPTED))
+    assert stopped[1] == "  busy · one try failed" and "stopped by you" in stopped[3]
 
 
 def test_an_answer_that_is_cut_off() -> None:
@@ -313,6 +402,10 @@ def test_thinking_can_be_read_later() -> None:
     quick = answer("", "quick").model_copy(update={"thinking_seconds": 0.3})
     assert lines(pen, quick) == []
     assert [fold.text for fold in pen.folds.all()] == ["short", "quick"]
+    at_once = answer("So.", "at once").model_copy(update={"thinking_seconds": 0.04})
+    assert "✻ thought · ctrl-t" in lines(pen, at_once)
+    titles = [fold.title for fold in pen.folds.all()]
+    assert titles == ["thought for 6 s", "thought for 0.3 s", "thought"]
 
 
 def test_a_call_that_is_written_is_no_thinking() -> None:
@@ -338,6 +431,25 @@ def test_a_mode_is_told_once() -> None:
     pen = scribe()
     assert lines(pen, ModeChanged(mode="plan")) == ["  mode plan"]
     assert lines(pen, user("You are in plan mode.", origin="program", mode="plan")) == []
+
+
+def test_a_turn_that_was_cut_short_is_told_of_a_stored_session() -> None:
+    begun = ToolStarted(call_id="c", name="shell", summary="make\x1b[2J test")
+    turn = [TurnStarted(), user("go"), begun]
+    words = "kimi ended in the middle of this turn"
+    assert cut_short(turn) == f"{words}, while this ran: shell make test"
+    assert cut_short([*turn, result("shell")]) == words
+    assert cut_short([*turn, ended()]) == cut_short([]) == ""
+    assert cut_short([*turn, TurnStarted(), user("on")]) == words
+    assert cut_short([*turn, TurnStarted(), user("on"), ended()]) == ""
+
+
+def test_no_title_or_link_is_left_of_what_streams() -> None:
+    pen = scribe()
+    for char in "a \x1b]0;pwned\x07b":
+        pen.feed(TextDelta(text=char))
+        assert not any("pwn" in line or "0;" in line for line in pen.tail(9))
+    assert lines(pen, answer("a \x1b]0;pwned\x07b")) == ["  a b"]
 
 
 def test_notices_of_our_own() -> None:

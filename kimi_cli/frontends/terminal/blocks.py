@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -9,11 +10,13 @@ from kimi_cli.frontends.plain import counted, money, seconds, tokens_cached
 from kimi_cli.frontends.terminal.diff_lines import diff_texts, parse_diff
 from kimi_cli.frontends.terminal.endings import figures_of, why_ended
 from kimi_cli.frontends.terminal.folds import Folds
-from kimi_cli.frontends.terminal.paint import cells, clip, harmless, one_line, wrap
+from kimi_cli.frontends.terminal.paint import break_points, cells, clip, harmless, one_line, wrap
 from kimi_cli.frontends.terminal.tool_words import (
+    after_cut,
     call_words,
     outcome_words,
     output_lines,
+    size_words,
     time_words,
 )
 from kimi_cli.protocol.events import (
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
 INDENT = 4
 """Columns before what belongs to a call."""
 MESSAGE_LINES = 12
+MESSAGE_CHARACTERS = 20_000
+"""Characters of the user's message that are broken into lines, to show the first and count."""
 DIFF_LINES = 12
 FAILED_LINES = 6
 PASSED_LINES = 3
@@ -81,17 +86,15 @@ class Blocks:
         self._dot = f" {look.dot} "
 
     def user(self, event: UserMessage, width: int) -> list[Text]:
-        """What the user said. A very long message shows its beginning."""
+        """What the user said. A long message shows its first lines."""
         from rich.text import Text
 
         look = self._look
         full = harmless(text_of(event.parts)).strip("\n")
-        lines = full.split("\n")
-        cut = len(lines) - MESSAGE_LINES if len(lines) > MESSAGE_LINES + 2 else 0
-        if cut:
-            lines = lines[:MESSAGE_LINES]
-        shown = [clip(line, width * MESSAGE_LINES, look.ellipsis) for line in lines]
-        body = Text("\n".join(shown), "bold")
+        looked_at = full[:MESSAGE_CHARACTERS]
+        rows = wrap(Text(looked_at, "bold"), max(width - 2, 1))
+        whole = len(rows) <= MESSAGE_LINES + 2 and looked_at == full
+        body = Text("\n").join(rows if whole else rows[:MESSAGE_LINES])
         for part in event.parts:
             if isinstance(part, MediaPart):
                 name = one_line(part.name or part.kind)
@@ -99,10 +102,15 @@ class Blocks:
         if event.origin == "steer":
             body.append(" (steered)", "dim not bold")
         made = marked(look.user, look.accent, body, width)
-        if cut or shown != lines:
+        if not whole:
             self._folds.add("message", "your message", full)
-            rest = self._more(cut, "more line") if cut else Text(look.ellipsis, "dim")
-            made.append(Text("  ").append_text(rest))
+            rest = len(rows) - MESSAGE_LINES
+            if looked_at != full:
+                rest = full.count("\n") + 1 - _whole_lines(looked_at, width - 2)
+            # Of a single line without end the characters are counted.
+            unseen = len(full) - sum(map(len, rows[:MESSAGE_LINES]))
+            more = (rest, "more line") if rest > 1 else (unseen, "more character")
+            made.append(Text("  ").append_text(self._more(*more)))
         return made
 
     def program(self, event: UserMessage, width: int) -> list[Text]:
@@ -114,12 +122,12 @@ class Blocks:
         return [Text(clip(text, width, self._look.ellipsis), "dim")]
 
     def thought(self, time: float, width: int) -> list[Text]:
-        look = self._look
-        text = f"thought for {whole_seconds(time)}" if seconds(time) else "thought"
-        return marked(look.think, "dim", f"{text}{self._dot}ctrl-t", width, "dim")
+        words = f"{thought_words(time)}{self._dot}ctrl-t"
+        return marked(self._look.think, "dim", words, width, "dim")
 
     def tool(self, result: ToolResult, arguments: str, width: int) -> list[Text]:
-        """A finished call: one line, and what a person wants to see of its outcome."""
+        """A finished call: one line, and what a person wants to see of its outcome. ``arguments``
+        is the JSON the model wrote, "" where it is not known."""
         from rich.text import Text
 
         look = self._look
@@ -146,6 +154,9 @@ class Blocks:
         changed = [touch for touch in result.files if touch.action != "read" and touch.diff]
         if changed:
             return self._diffs([(touch.path, touch.diff) for touch in changed], title)
+        if result.status == "interrupted" and not result.seconds:
+            # Not the tool's own result: its text is for the model.
+            return []
         if result.name == "shell" and result.status in ("ok", "error", "interrupted"):
             return self._output(result, title)
         if result.status == "ok" and result.output_path:
@@ -175,26 +186,23 @@ class Blocks:
         lines = output_lines(result, harmless(full))
         failed = result.status == "error"
         most = FAILED_LINES if failed else PASSED_LINES
-        count = max(self._count(result.output_path), len(lines))
-        shown = lines
-        if count > most:
-            shown = [line for line in lines if line.strip()][-(most - (not failed)) :]
+        end = after_cut(lines, result.output_path)
+        count = len(lines) if end is None else _lines_in(result.output_path or "")
+        shown = lines if end is None else end
+        if end is not None or count > most:
+            shown = [line for line in shown if line.strip()][-(most - (not failed)) :]
             self._folds.add("output", title, full, result.output_path)
         texts = [Text(line, "dim") for line in shown]
         if count > len(shown):
             texts.insert(0, self._more(count - len(shown), "line"))
+        elif end is not None:
+            texts.insert(0, self._end_of(result.output_path or ""))
         return texts
 
-    def _count(self, path: str | None) -> int:
-        """The lines of an output that lies in a file, 0 where that is not known."""
-        if path is None:
-            return 0
-        try:
-            with open(path, "rb") as file:
-                raw = file.read(COUNTED + 1)
-        except OSError:
-            return 0
-        return 0 if len(raw) > COUNTED else raw.rstrip().count(b"\n") + bool(raw.strip())
+    def _end_of(self, path: str) -> Text:
+        from rich.text import Text
+
+        return Text(f"{end_words(path, self._look.ellipsis)}{self._dot}ctrl-o shows all", "dim")
 
     def _more(self, count: int, what: str) -> Text:
         from rich.text import Text
@@ -219,10 +227,11 @@ class Blocks:
         if answered.answer in ("session", "project") and asked and asked.rule:
             what = one_line(asked.rule)
         comment = one_line(answered.comment)
-        by = f"{self._dot}the policy decided" if answered.by == "policy" else ""
+        if answered.by == "policy":
+            answer = "not answered"  # the turn was stopped, or nobody was there
         said = comment if answered.answer == "no" and comment else what
         text = f"{answer}: {said}" if said else answer
-        return marked(look.needs, look.warn, text + by, width, "dim")
+        return marked(look.needs, look.warn, text, width, "dim")
 
     def asked_aside(self, event: Aside, width: int) -> list[Text]:
         from rich.text import Text
@@ -261,6 +270,40 @@ class Blocks:
 def whole_seconds(time: float) -> str:
     """``6 s``: a duration without tenths where it has whole seconds."""
     return seconds(round(time)).replace(".0 s", " s") if time >= 1 else seconds(time)
+
+
+def _whole_lines(text: str, width: int) -> int:
+    """How many lines of the text are whole in its first MESSAGE_LINES rows of the screen."""
+    rows = 0
+    for number, line in enumerate(text.split("\n")):
+        rows += len(break_points(line, max(width, 1))) + 1
+        if rows > MESSAGE_LINES:
+            return number
+    return text.count("\n")
+
+
+def thought_words(time: float) -> str:
+    """``thought for 6 s``, or just that it thought where that took no time to speak of."""
+    taken = whole_seconds(time)
+    return f"thought for {taken}" if taken else "thought"
+
+
+def end_words(path: str, ellipsis: str) -> str:
+    """``… the end of 30 MB``: what is shown of an output that lies in a file."""
+    try:
+        return f"{ellipsis} the end of {size_words(os.stat(path).st_size)}"
+    except OSError:
+        return f"{ellipsis} the end"
+
+
+def _lines_in(path: str) -> int:
+    """The lines of a file, 0 where it is large or gone."""
+    try:
+        with open(path, "rb") as file:
+            raw = file.read(COUNTED + 1)
+    except OSError:
+        return 0
+    return 0 if len(raw) > COUNTED else raw.rstrip().count(b"\n") + bool(raw.strip())
 
 
 def one_line_of(text: str) -> tuple[str, str, str]:

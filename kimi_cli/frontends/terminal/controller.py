@@ -14,34 +14,33 @@ from prompt_toolkit.buffer import Buffer
 from kimi_cli.frontends.plain import clean
 from kimi_cli.frontends.terminal.answers import Answers
 from kimi_cli.frontends.terminal.branch import branch_state
+from kimi_cli.frontends.terminal.choosing import Chooser
 from kimi_cli.frontends.terminal.commands.command import CommandError
 from kimi_cli.frontends.terminal.commands.table import all_commands
 from kimi_cli.frontends.terminal.desk import Desk
-from kimi_cli.frontends.terminal.input_box import complete_in, pasted
+from kimi_cli.frontends.terminal.input_box import complete_in, pasted, project_history
 from kimi_cli.frontends.terminal.lending import edit_message, show_fold
-from kimi_cli.frontends.terminal.menu import Item, Menu
+from kimi_cli.frontends.terminal.menu import Item
 from kimi_cli.frontends.terminal.notify import LONG_SECONDS, notification
 from kimi_cli.frontends.terminal.opened_view import fill_status, opened_lines
 from kimi_cli.frontends.terminal.outbox import Outbox
 from kimi_cli.frontends.terminal.pastes import Pastes
+from kimi_cli.frontends.terminal.stopping import AGAIN_SECONDS, Stopping
+from kimi_cli.frontends.terminal.user_shell import CALL
 from kimi_cli.frontends.terminal.work import Work
 from kimi_cli.protocol.event import Event
-from kimi_cli.protocol.events import QuestionAsked, TurnEnded
-from kimi_cli.protocol.modes import MODES
+from kimi_cli.protocol.events import QuestionAnswered, QuestionAsked, TurnEnded
+from kimi_cli.protocol.modes import Mode
 from kimi_cli.protocol.operations import Operation
 from kimi_cli.protocol.stops import StopReason
+from kimi_cli.workspace.roots import project_root
 
 if TYPE_CHECKING:
     from kimi_cli.agent import Opened, Session, Setup
     from kimi_cli.frontends.terminal.screen import LiveApplication
 
-AGAIN_SECONDS = 2.0
-"""Within this time a second Ctrl-C leaves."""
-PLAN_ANSWERS = (
-    Item("auto", "yes", "in mode auto: free inside the sandbox"),
-    Item("ask", "yes, but ask before each change", "in mode ask"),
-    Item("plan", "no, go on planning", "say what to change"),
-)
+PLAN_MODES: dict[str, Mode] = {"1": "auto", "2": "ask"}
+CYCLE: tuple[Mode, ...] = ("auto", "plan", "ask")
 FRAME_SECONDS = 1 / 15
 """What streams is drawn at most this often; what is typed, at once."""
 
@@ -57,7 +56,7 @@ class Controller:
         self.desk = desk
         self.buffer = buffer
         self.pastes = pastes
-        self.answers = Answers(desk, buffer, self._send)
+        self.answers = Answers(desk, self._send)
         self.outbox = Outbox(self)
         self.work = Work(self, desk.queued, self.outbox.meaning)
         self.app: LiveApplication
@@ -65,19 +64,23 @@ class Controller:
         self.cwd = setup.cwd or Path.cwd()
         self.open_session = open_session
         self.notifies = True
-        self._choosing = asyncio.Lock()
-        self._ctrl_c_at = -AGAIN_SECONDS
+        self.field = Buffer(multiline=False)
+        self.chooser = Chooser(desk, self.field, self.refocus)
+        self.stopping = Stopping(self)
         self._frame_due = False
-        self._beside: set[asyncio.Future[None]] = set()
+        self._beside: dict[asyncio.Future[None], bool] = {}
         self.commands = all_commands()
 
     # What the session tells.
 
     def heard(self, event: Event) -> None:
-        questions = len(self.desk.questions)
         lines = self.desk.take(event)
-        if len(self.desk.questions) > questions:
+        if isinstance(event, QuestionAsked):
             self.answers.asked()
+        if isinstance(event, TurnEnded):
+            self._turn_ended(event)
+        if isinstance(event, TurnEnded | QuestionAnswered):
+            self.refocus()
         session = self.work.session
         if session:
             self.desk.status.fullness = session.fullness()
@@ -85,15 +88,21 @@ class Controller:
             self.app.print_above(lines)
         else:
             self.frame()
-        if isinstance(event, TurnEnded) and session:
-            self.begin(self._refresh_branch(session))
         match event:
             case QuestionAsked():
                 self.notify(f"{event.tool} needs your answer")
             case TurnEnded(seconds=seconds) if seconds >= LONG_SECONDS:
                 self.notify("the turn has ended")
-            case TurnEnded(reason=StopReason.DONE) if self.desk.status.mode == "plan":
-                self.begin(self._offer_plan())
+
+    def _turn_ended(self, event: TurnEnded) -> None:
+        session = self.work.session
+        if session:
+            self.begin(self._refresh_branch(session))
+        # What waits goes on by itself: then there is no time to approve anything.
+        waits = self.desk.queued or event.reason is not StopReason.DONE
+        if session and session.mode == "plan" and not waits:
+            self.desk.plan_ready = True
+            self.answers.asked()
 
     async def _refresh_branch(self, session: Session) -> None:
         self.desk.status.branch = await branch_state(session)
@@ -105,28 +114,36 @@ class Controller:
             self.app.sync.write_raw(notification(text, self.setup.env))
             self.app.sync.flush()
 
-    async def _offer_plan(self) -> None:
-        chosen = await self.choose("Carry out this plan?", PLAN_ANSWERS)
-        session = self.work.session
-        if chosen in MODES and session:
-            session.set_mode(chosen)
-            self.outbox.submit("Carry out the plan.")
-
     def opened(self, opened: Opened) -> None:
-        self.cwd = opened.session.workspace.root
+        cwd = opened.session.workspace.root
+        if project_root(cwd) != project_root(self.cwd):
+            # A session of another folder: its own history.
+            self.buffer.history = project_history(self.setup.home, cwd, self.pastes)
+            self.buffer.reset(self.buffer.document)
+        self.cwd = cwd
         complete_in(self, self.cwd, opened.session.workspace.folders)
         fill_status(self.desk.status, opened)
         self.begin(self._refresh_branch(opened.session))
         self.print(opened_lines(self.desk, opened, self.width, self.setup.env))
 
     def came_back(self, texts: list[str]) -> None:
-        kept = [*texts, self.buffer.text]
-        self.buffer.text = "\n".join(text for text in kept if text.strip())
-        self.buffer.cursor_position = len(self.buffer.text)
+        self.desk.kept[:0] = texts
         self.desk.steering.clear()
         self.frame()
 
-    def failed(self, problem: Exception) -> None:
+    def stops_itself(self) -> bool:
+        return CALL in self.desk.doing.tools
+
+    def job_done(self) -> None:
+        self.frame()
+
+    def give_back(self, typed: str) -> None:
+        """Put a line that could not be carried out into the input again, to be mended."""
+        self.buffer.text = "\n".join(text for text in (typed, self.buffer.text) if text)
+        self.buffer.cursor_position = len(typed)
+        self.frame()
+
+    def failed(self, problem: BaseException) -> None:
         self.say(str(problem) or type(problem).__name__, "bad")
 
     # Drawing.
@@ -158,22 +175,24 @@ class Controller:
     # Keys.
 
     def enter(self) -> None:
-        """Send, queue, answer or complete: what Enter means now."""
-        if self.desk.menu:
-            self.desk.menu.take(self.buffer.text)
-            return
+        """Send, queue or complete: what Enter means in the message."""
         if self._complete():
             return
         typed = self.buffer.text
-        if self.desk.saying_why:
-            self.answers.say_why(self.pastes.expand(typed))
-            self.frame()
-            return
         if not typed.strip():
+            self._send_kept()
             return
         self.buffer.append_to_history()
         self.buffer.reset()
+        self.desk.plan_ready = False
         self.outbox.submit(typed)
+
+    def _send_kept(self) -> None:
+        if self.desk.kept:
+            self.desk.queued += self.desk.kept
+            self.desk.kept.clear()
+            self.work.wake()
+            self.frame()
 
     def steer(self) -> None:
         """What is typed goes to the running turn."""
@@ -181,43 +200,41 @@ class Controller:
         session = self.work.session
         if not typed.strip():
             return
-        if session is None or not session.busy:
+        if session is None or not session.busy or typed.startswith(("/", "!")):
             self.enter()
             return
         self.buffer.append_to_history()
         self.buffer.reset()
         self.begin(self.outbox.steer(session, typed))
 
-    def escape(self) -> None:
-        """Close what is open, else stop what runs."""
-        if self.desk.menu:
-            self.desk.menu.close()
-        elif self.buffer.complete_state:
-            self.buffer.cancel_completion()
-        elif self.desk.saying_why:
-            self.answers.stop_saying_why()
-        elif not self.work.interrupt():
-            self.desk.offers.clear()
-            self.frame()
+    def say_why(self) -> None:
+        """Refuse what is asked, in the words of the field."""
+        self.answers.say_why(self.field.text)
+        self.refocus()
 
-    def ctrl_c(self) -> None:
-        """Stop what runs, else clear the input; a second one leaves."""
-        if self.desk.menu:
-            self.desk.menu.close()
-            return
-        now = time.monotonic()
-        again = now - self._ctrl_c_at < AGAIN_SECONDS
-        self._ctrl_c_at = now
-        if again:
-            self.leave()
-            return
-        stopped = self.work.interrupt()
-        if not stopped and self.buffer.text:
-            self.buffer.append_to_history()
-            self.buffer.reset()
-            self._ctrl_c_at = -AGAIN_SECONDS
-            return
-        self.note("ctrl-c again leaves", AGAIN_SECONDS)
+    def digit(self, digit: str, *, meant: bool) -> None:
+        """Answer what is asked; ``meant``: the digit can't be a part of a message."""
+        if self.desk.questions:
+            self.answers.give(digit, meant=meant)
+            self.refocus()
+        elif self.desk.plan_ready and (meant or not self.answers.unread):
+            mode = PLAN_MODES.get(digit)
+            session = self.work.session
+            if mode and session:
+                session.set_mode(mode)
+                self.outbox.submit("Carry out the plan.")
+
+    def refocus(self) -> None:
+        """The keys go to what is open now; its field begins empty."""
+        focus = self.field if self.desk.has_field else self.buffer
+        if self.app.layout.current_buffer is not focus:
+            self.field.reset()
+            self.app.layout.focus(focus)
+            # A question may have come into sight again.
+            self.answers.asked()
+            self.app.redraw_now()
+        else:
+            self.app.invalidate()
 
     def note(self, text: str, seconds: float) -> None:
         """Show words for a moment."""
@@ -238,7 +255,8 @@ class Controller:
 
     def keep_unsent(self) -> None:
         """Put what was typed and not sent into the history, the newest last."""
-        for text in (*self.desk.steering, *self.desk.queued, self.buffer.text):
+        desk = self.desk
+        for text in (*desk.steering, *desk.kept, *desk.queued, self.buffer.text):
             if text.strip():
                 self.buffer.history.append_string(text)
 
@@ -246,14 +264,16 @@ class Controller:
         self.begin(self.app.suspend())
 
     def recall(self) -> None:
-        """Take the last queued message back into the input."""
-        self.buffer.text = self.desk.queued.pop()
+        """Take the last message that waits back into the input."""
+        self.buffer.text = (self.desk.queued or self.desk.kept).pop()
         self.buffer.cursor_position = len(self.buffer.text)
 
     def next_mode(self) -> None:
+        """The next of those that a key should reach: yolo is a command."""
         session = self.work.session
         if session:
-            session.set_mode(MODES[(MODES.index(session.mode) + 1) % len(MODES)])
+            place = CYCLE.index(session.mode) if session.mode in CYCLE else -1
+            session.set_mode(CYCLE[(place + 1) % len(CYCLE)])
 
     def unfold(self, kind: str) -> None:
         """Print the last thinking or the last long output whole."""
@@ -284,6 +304,10 @@ class Controller:
         for key, what in KEYS:
             self.say(f"{key:<{wide}}  {what}")
 
+    def paste_before(self) -> int:
+        """The length of the placeholder of a paste that ends at the cursor; 0: there is none."""
+        return self.pastes.placeholder_before(self.buffer.text, self.buffer.cursor_position)
+
     def paste(self, data: str) -> None:
         self.buffer.insert_text(pasted(data, self.cwd, self.pastes))
 
@@ -295,11 +319,27 @@ class Controller:
             raise CommandError("the session is being opened")
         return self.work.session
 
-    def begin(self, doing: Coroutine[Any, Any, None]) -> None:
-        """Do something beside whatever runs."""
+    def begin(self, doing: Coroutine[Any, Any, None], *, stops: bool = False) -> None:
+        """Do something beside whatever runs; ``stops``: Esc ends it."""
         task = asyncio.ensure_future(doing)
-        self._beside.add(task)
-        task.add_done_callback(self._beside.discard)
+        self._beside[task] = stops
+        task.add_done_callback(self._done_beside)
+
+    def _done_beside(self, task: asyncio.Future[None]) -> None:
+        self._beside.pop(task, None)
+        if not task.cancelled() and (problem := task.exception()):
+            self.failed(problem)
+        self.frame()
+
+    def cancel_newest(self) -> bool:
+        """End what was begun last of what can be ended; False when there is nothing."""
+        newest = next((task for task, stops in reversed(self._beside.items()) if stops), None)
+        return newest is not None and newest.cancel()
+
+    def cancel_beside(self) -> None:
+        """End all that was begun beside."""
+        for task in list(self._beside):
+            task.cancel()
 
     async def reopen(self, **changes: Any) -> None:
         """Go on with another session: that of the setup with ``changes``. Raises what opening
@@ -309,27 +349,9 @@ class Controller:
 
     # Menus.
 
-    async def choose(self, title: str, items: Sequence[Item]) -> str | None:
-        """Let the user choose; None when nothing was. What was being typed comes back after. One
-        menu at a time: another waits."""
-        async with self._choosing:
-            draft = self.buffer.text
-            self.buffer.reset()
-            menu = self.desk.menu = Menu(title, items)
-            self.app.invalidate()
-            try:
-                return await menu.chosen
-            finally:
-                self.desk.menu = None
-                self.buffer.reset()
-                self.buffer.insert_text(draft)
-                # A question may have been hidden behind the menu.
-                self.answers.asked()
-                self.app.redraw_now()
-
-    def move_in_menu(self, by: int) -> None:
-        if self.desk.menu:
-            self.desk.menu.move(by, self.buffer.text)
+    async def choose(self, title: str, items: Sequence[Item], *, sure: bool = False) -> str | None:
+        """Let the user choose; None when nothing was. ``sure``: it has consequences."""
+        return await self.chooser.choose(title, items, sure=sure)
 
     # Text.
 

@@ -9,7 +9,7 @@ from kimi_cli.frontends.terminal.ink import Ink
 from kimi_cli.frontends.terminal.live import Doing
 from kimi_cli.frontends.terminal.menu import Menu, menu_lines
 from kimi_cli.frontends.terminal.question_view import question_lines
-from kimi_cli.frontends.terminal.region import doing_line, queue_lines, tool_lines
+from kimi_cli.frontends.terminal.region import doing_line, plan_lines, queue_lines, tool_lines
 from kimi_cli.frontends.terminal.status_line import Status, status_line
 from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.events import (
@@ -35,10 +35,11 @@ TAIL_LINES = 12
 
 @dataclass(slots=True)
 class Desk:
-    """``queued`` are messages for the turns to come, ``steering`` those for the running one that
-    it has not got yet, ``questions`` those that wait for an answer, oldest first; ``notes`` are
-    words for the moment, such as what a second Ctrl-C will do; ``offers`` what the model gets to
-    know with the next message."""
+    """``queued`` are messages for the turns to come, ``kept`` those that wait for the user to send
+    them after all, ``steering`` those for the running turn that it has not got yet. ``questions``
+    wait for an answer, oldest first; ``saying_why`` is the one that is being refused in words,
+    ``plan_ready`` says that a plan can be approved. ``note`` is for the moment, such as what a
+    second Ctrl-C will do; ``offers`` are what the model gets to know with the next message."""
 
     ink: Ink
     scribe: Scribe
@@ -47,7 +48,9 @@ class Desk:
     queued: list[str] = field(default_factory=list)
     steering: list[str] = field(default_factory=list)
     questions: list[QuestionAsked] = field(default_factory=list)
-    saying_why: bool = False
+    kept: list[str] = field(default_factory=list)
+    saying_why: str = ""
+    plan_ready: bool = False
     note: str = ""
     offers: list[str] = field(default_factory=list)
     menu: Menu | None = None
@@ -58,6 +61,7 @@ class Desk:
         match event:
             case TurnStarted():
                 self.status.currency = event.currency
+                self.plan_ready = False
             case AssistantMessage() | Compaction() | Aside():
                 self._spend(event.usage, event.cost)
             case UserMessage(origin="steer"):
@@ -68,20 +72,30 @@ class Desk:
                 self._answered(event.question_id)
             case ModeChanged():
                 self.status.mode = event.mode
+                self.plan_ready = False
             case ModelChanged():
                 self.status.model, self.status.thinking = event.model, event.thinking
                 self.status.window = event.window
             case TurnEnded():
                 self.questions.clear()
-                self.saying_why = False
+                self.saying_why = ""
         return self.scribe.feed(event)
+
+    @property
+    def has_field(self) -> bool:
+        """Whether what is typed goes into the field of a menu or a reason, not into the message."""
+        return self.menu is not None or bool(self.saying_why)
 
     def above(self, width: int, rows: int, typed: str = "") -> list[str]:
         """The lines above the input, at most ``rows`` of them; ``typed`` is what is in it."""
         ink = self.ink
         if self.menu:
-            return menu_lines(self.menu, typed, ink, width, rows)
-        below = queue_lines(self.queued, self.steering, ink, width)
+            behind = []
+            if self.questions:
+                words = f"{self.questions[0].tool} needs your answer · esc closes this menu"
+                behind.append(ink.line([(f"{ink.look.needs} ", "warn"), (words, "warn")], width))
+            return behind + menu_lines(self.menu, typed, ink, width, rows - len(behind))
+        below = queue_lines(self.queued, self.kept, self.steering, ink, width)
         if self.offers:
             words = "the output goes with your next message · esc keeps it to yourself"
             below.append(ink.line([("  ", ""), (words, "dim")], width))
@@ -90,6 +104,8 @@ class Desk:
         if self.questions:
             room = max(rows - len(below), 6)
             below = question_lines(self.questions[0], ink, width, room) + below
+        elif self.plan_ready:
+            below = plan_lines(ink, width) + below
         else:
             below = doing_line(self.doing, ink, width) + below
         running = [] if self.questions else tool_lines(self.doing, ink, width, rows - len(below))
@@ -112,6 +128,6 @@ class Desk:
             self.steering.remove(text)
 
     def _answered(self, question: str) -> None:
-        if self.questions and self.questions[0].question_id == question:
-            self.saying_why = False
+        if self.saying_why == question:
+            self.saying_why = ""
         self.questions = [one for one in self.questions if one.question_id != question]

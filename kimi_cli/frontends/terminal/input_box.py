@@ -23,8 +23,13 @@ if TYPE_CHECKING:
 
 def make_buffer(home: Path, cwd: Path, pastes: Pastes, enabled: Condition) -> Buffer:
     """The input's text, with the history of the project; it completes while ``enabled``."""
-    history = ProjectHistory(history_file(home, project_root(cwd)), pastes.for_history)
+    history = project_history(home, cwd, pastes)
     return Buffer(multiline=True, history=history, complete_while_typing=enabled)
+
+
+def project_history(home: Path, cwd: Path, pastes: Pastes) -> ProjectHistory:
+    """The history of the project that holds ``cwd``."""
+    return ProjectHistory(history_file(home, project_root(cwd)), pastes.for_history)
 
 
 def complete_in(controller: Controller, cwd: Path, folders: Sequence[Path]) -> None:

@@ -15,68 +15,80 @@ KEYS = (
     ("enter", "send; while it works: queue"),
     ("ctrl-s", "send to the running turn, delivered after its current step"),
     ("alt-enter, ctrl-j, shift-enter", "new line"),
-    ("esc, ctrl-c", "stop what runs; ctrl-c twice leaves"),
+    ("esc, ctrl-c", "close a menu, stop what runs; ctrl-c twice leaves"),
     ("↑ ↓", "take back what is queued; the history"),
     ("ctrl-r", "search the history of this project"),
     ("tab", "complete: / commands, @ files"),
-    ("shift-tab", "next mode: auto, plan, ask, yolo"),
+    ("shift-tab", "next mode: auto, plan, ask"),
     ("ctrl-t", "show the last thinking whole"),
-    ("ctrl-o", "show the last long output whole"),
+    ("ctrl-o", "show the last long output, or the question, whole"),
     ("ctrl-b", "move the running command to the background"),
     ("ctrl-g", "write the message in $EDITOR"),
     ("ctrl-z", "suspend kimi; ctrl-d on an empty line leaves"),
 )
+
+DIGITS = "123456789"
 
 
 def make_keys(controller: Controller) -> KeyBindings:
     """The bindings over prompt-toolkit's own for editing."""
     keys = KeyBindings()
     buffer, desk = controller.buffer, controller.desk
-    is_empty = Condition(lambda: not buffer.text and desk.menu is None)
-    typing = ~is_searching
-    asked = Condition(lambda: controller.answers.takes_digits)
-    has_question = Condition(lambda: bool(desk.questions) and not desk.saying_why)
-    choosing = Condition(lambda: desk.menu is not None)
-    recalls = Condition(lambda: not buffer.text and bool(desk.queued))
+    is_empty = Condition(lambda: not buffer.text)
+    # The keys go to the message, to the field of a menu or a reason, or to the search.
+    in_message = ~is_searching & Condition(lambda: not desk.has_field)
+    in_menu = Condition(lambda: desk.menu is not None)
+    in_sure = Condition(lambda: desk.menu is not None and desk.menu.sure)
+    in_reason = Condition(lambda: bool(desk.saying_why))
+    is_asked = in_message & Condition(lambda: bool(desk.questions) or desk.plan_ready)
+    recalls = in_message & is_empty & Condition(lambda: bool(desk.queued or desk.kept))
 
-    @keys.add("enter", filter=typing)
+    @keys.add("enter", filter=in_message)
     def _(event: KeyPressEvent) -> None:
         controller.enter()
 
-    @keys.add("c-j", filter=typing)
-    @keys.add("escape", "enter", filter=typing)
+    @keys.add("enter", filter=in_menu)
+    def _(event: KeyPressEvent) -> None:
+        controller.chooser.take()
+
+    @keys.add("enter", filter=in_reason)
+    def _(event: KeyPressEvent) -> None:
+        controller.say_why()
+
+    @keys.add("c-j", filter=in_message)
+    @keys.add("escape", "enter", filter=in_message)
     def _(event: KeyPressEvent) -> None:
         buffer.newline(copy_margin=False)
 
-    @keys.add("c-s", filter=typing)
+    @keys.add("c-s", filter=in_message)
     def _(event: KeyPressEvent) -> None:
         controller.steer()
 
-    @keys.add("escape", filter=typing)
+    @keys.add("escape", filter=~is_searching)
     def _(event: KeyPressEvent) -> None:
-        controller.escape()
+        controller.stopping.escape()
 
-    @keys.add("c-c")
+    @keys.add("c-c", filter=~is_searching)
     def _(event: KeyPressEvent) -> None:
-        controller.ctrl_c()
+        controller.stopping.ctrl_c()
 
-    @keys.add("c-d", filter=is_empty & typing)
+    @keys.add("c-d", filter=in_message & is_empty)
     def _(event: KeyPressEvent) -> None:
-        controller.leave()
+        controller.stopping.ctrl_d()
 
     @keys.add("c-z")
     def _(event: KeyPressEvent) -> None:
         controller.suspend()
 
-    @keys.add("up", filter=recalls & typing)
+    @keys.add("up", filter=recalls)
     def _(event: KeyPressEvent) -> None:
         controller.recall()
 
-    @keys.add("s-tab", filter=typing & ~has_completions)
+    @keys.add("s-tab", filter=in_message & ~has_completions)
     def _(event: KeyPressEvent) -> None:
         controller.next_mode()
 
-    @keys.add("tab", filter=typing)
+    @keys.add("tab", filter=in_message)
     def _(event: KeyPressEvent) -> None:
         if buffer.complete_state:
             buffer.complete_next()
@@ -95,39 +107,46 @@ def make_keys(controller: Controller) -> KeyBindings:
     def _(event: KeyPressEvent) -> None:
         controller.to_background()
 
-    @keys.add("c-g", filter=typing)
+    @keys.add("c-g", filter=in_message)
     def _(event: KeyPressEvent) -> None:
         controller.edit()
 
-    @keys.add("?", filter=is_empty & typing & ~has_question)
+    @keys.add("?", filter=in_message & is_empty)
     def _(event: KeyPressEvent) -> None:
         controller.show_keys()
 
-    @keys.add(Keys.BracketedPaste)
+    @keys.add(Keys.BracketedPaste, filter=in_message)
     def _(event: KeyPressEvent) -> None:
         controller.paste(event.data)
 
-    @keys.add("up", filter=choosing)
-    @keys.add("s-tab", filter=choosing)
+    @keys.add("up", filter=in_menu)
+    @keys.add("s-tab", filter=in_menu)
     def _(event: KeyPressEvent) -> None:
-        controller.move_in_menu(-1)
+        controller.chooser.move(-1)
 
-    @keys.add("down", filter=choosing)
-    @keys.add("tab", filter=choosing)
+    @keys.add("down", filter=in_menu)
+    @keys.add("tab", filter=in_menu)
     def _(event: KeyPressEvent) -> None:
-        controller.move_in_menu(1)
+        controller.chooser.move(1)
 
-    for digit in "123456789":
+    # Nothing that is typed narrows a question with consequences.
+    @keys.add(Keys.Any, filter=in_sure)
+    @keys.add(Keys.BracketedPaste, filter=in_sure)
+    def _(event: KeyPressEvent) -> None:
+        if event.data in DIGITS:
+            controller.chooser.take_digit(event.data)
 
-        @keys.add(digit, filter=asked)
-        @keys.add("escape", digit, filter=has_question)
+    for digit in DIGITS:
+
+        @keys.add(digit, filter=is_asked & is_empty)
+        @keys.add("escape", digit, filter=is_asked)
         def _(event: KeyPressEvent) -> None:
-            keys = event.key_sequence
-            controller.answers.give(keys[-1].data, meant=len(keys) > 1)
+            pressed = event.key_sequence
+            controller.digit(pressed[-1].data, meant=len(pressed) > 1)
 
-    @keys.add("backspace", filter=typing)
+    @keys.add("backspace", filter=in_message)
+    @keys.add("c-w", filter=in_message & Condition(lambda: controller.paste_before() > 0))
     def _(event: KeyPressEvent) -> None:
-        length = controller.pastes.placeholder_before(buffer.text, buffer.cursor_position)
-        buffer.delete_before_cursor(length or 1)
+        buffer.delete_before_cursor(controller.paste_before() or 1)
 
     return keys

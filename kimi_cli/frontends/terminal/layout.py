@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from prompt_toolkit.application import get_app
 from prompt_toolkit.buffer import Buffer
-from prompt_toolkit.filters import has_completions, is_searching
+from prompt_toolkit.filters import Condition, has_completions, is_searching
 from prompt_toolkit.formatted_text import ANSI, StyleAndTextTuples, to_formatted_text
 from prompt_toolkit.layout import (
     BufferControl,
@@ -45,8 +45,10 @@ class Pictures:
 class Above:
     """The lines above the input, made once for each drawing."""
 
-    def __init__(self, desk: Desk, buffer: Buffer, size: Callable[[], tuple[int, int]]) -> None:
-        self._desk, self._buffer, self._size = desk, buffer, size
+    def __init__(
+        self, desk: Desk, buffer: Buffer, field: Buffer, size: Callable[[], tuple[int, int]]
+    ) -> None:
+        self._desk, self._buffer, self._field, self._size = desk, buffer, field, size
         self._drawing = -1
         self._lines: list[str] = []
 
@@ -54,23 +56,28 @@ class Above:
         if self._drawing != get_app().render_counter:
             self._drawing = get_app().render_counter
             width, rows = self._size()
-            typed = min(_input_rows(self._buffer, width, rows), max(rows // INPUT_SHARE, 1))
-            self._lines = self._desk.above(width, max(rows - typed - 2, 3), self._buffer.text)
+            typing = self._field if self._desk.has_field else self._buffer
+            typed = min(_input_rows(typing, width, rows), max(rows // INPUT_SHARE, 1))
+            self._lines = self._desk.above(width, max(rows - typed - 2, 3), self._field.text)
         return self._lines
 
 
-def make_layout(desk: Desk, buffer: Buffer, size: Callable[[], tuple[int, int]]) -> Layout:
-    """``size`` gives columns and rows of the terminal."""
+def make_layout(
+    desk: Desk, buffer: Buffer, field: Buffer, size: Callable[[], tuple[int, int]]
+) -> Layout:
+    """``field`` is what is typed to a menu, or as a reason; ``size`` gives columns and rows of the
+    terminal."""
     above, below = Pictures(), Pictures()
     search = SearchBufferControl(ignore_case=True)
 
-    lines = Above(desk, buffer, size)
+    lines = Above(desk, buffer, field, size)
 
     def input_height() -> Dimension:
         _, rows = size()
         most = max(rows // INPUT_SHARE, 1)
         return Dimension(min=1, max=most, preferred=min(_input_rows(buffer, *size()), most))
 
+    has_field = Condition(lambda: desk.has_field)
     control = BufferControl(buffer, search_buffer_control=search, preview_search=True)
     return Layout(
         HSplit(
@@ -81,12 +88,25 @@ def make_layout(desk: Desk, buffer: Buffer, size: Callable[[], tuple[int, int]])
                     wrap_lines=False,
                     always_hide_cursor=True,
                 ),
-                Window(
-                    control,
-                    height=input_height,
-                    dont_extend_height=True,
-                    wrap_lines=True,
-                    get_line_prefix=lambda line, wrap: _prefix(desk, line, wrap),
+                ConditionalContainer(
+                    Window(
+                        control,
+                        height=input_height,
+                        dont_extend_height=True,
+                        wrap_lines=True,
+                        get_line_prefix=lambda line, wrap: _prefix(desk, line, wrap),
+                    ),
+                    ~has_field,
+                ),
+                ConditionalContainer(
+                    Window(
+                        BufferControl(field),
+                        height=Dimension(min=1, max=3),
+                        dont_extend_height=True,
+                        wrap_lines=True,
+                        get_line_prefix=lambda line, wrap: _prefix(desk, line, wrap),
+                    ),
+                    has_field,
                 ),
                 ConditionalContainer(
                     CompletionsMenu(max_height=MENU_ROWS, scroll_offset=1),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kimi_cli.frontends.terminal.editor import EditorError, edit_in_editor
+from kimi_cli.frontends.terminal.folds import Fold, FoldKind
 from kimi_cli.frontends.terminal.pastes import clean
+from kimi_cli.frontends.terminal.question_view import is_diff
 from kimi_cli.frontends.terminal.unfold import (
     MOST_LINES,
     clipped,
@@ -39,6 +41,10 @@ def show_fold(controller: Controller, *, thinking: bool) -> bool:
     none."""
     desk = controller.desk
     fold = latest(desk.scribe.folds, thinking)
+    if desk.questions and not thinking:
+        asked = desk.questions[0]
+        kind: FoldKind = "diff" if is_diff(asked) else "output"
+        fold = Fold(0, kind, f"{asked.tool} asks", asked.preview or asked.text)
     if fold is None:
         return False
     lines = fold_lines(fold, desk.ink, controller.width)

@@ -26,6 +26,9 @@ from kimi_cli.protocol.live import (
     ToolOutputDelta,
 )
 
+STREAMING = "esc stops"
+QUIET_SECONDS = 5.0
+"""A stream that has said nothing for so long is worth a word."""
 OPENING = "opening the session"
 OUTPUT_KEPT = 4096
 """Characters of a running command's output that are kept for its last lines."""
@@ -73,6 +76,7 @@ class Doing:
     _what: str = ""
     _since: float = 0.0
     _writing: str = ""
+    _came: float = 0.0
 
     def __call__(self, event: Event) -> None:
         """Take in an event of the session."""
@@ -85,7 +89,8 @@ class Doing:
                 self._begin("waiting for the model")
             case TextDelta() | ThinkingDelta():
                 self.waiting = None
-                self._begin("")
+                self._begin(STREAMING)
+                self._came = self.now()
             case ToolCallDelta():
                 self.waiting = None
                 if not self._writing:
@@ -134,6 +139,11 @@ class Doing:
         if not what or self.tools:
             return ""
         taken = self.now() - self._since
+        if what == STREAMING:
+            quiet = self.now() - self._came
+            if quiet >= QUIET_SECONDS:
+                return f"nothing has come for {seconds(float(int(quiet)))} · esc stops"
+            return f"{seconds(float(int(taken)))} · esc stops" if taken >= 1 else ""
         if what == OPENING and taken < 1:
             return ""
         return f"{what} · {seconds(taken)}" if taken >= 1 else what

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from kimi_cli.frontends.plain import counted
 from kimi_cli.frontends.terminal.desk import Desk
 from kimi_cli.frontends.terminal.header import branch_of, header, sandbox_mark
-from kimi_cli.frontends.terminal.past import last_turns
+from kimi_cli.frontends.terminal.paint import clip
+from kimi_cli.frontends.terminal.past import cut_short, last_turns
 from kimi_cli.frontends.terminal.status_line import Status
 
 if TYPE_CHECKING:
@@ -47,4 +48,5 @@ def opened_lines(desk: Desk, opened: Opened, width: int, env: Mapping[str, str])
     if earlier:
         before = f"{counted(earlier, 'turn')} before: kimi sessions show {session.id}"
         lines += scribe.notice(before)
-    return lines + [line for event in events for line in scribe.feed(event)]
+    lines += [line for event in events for line in scribe.feed(event)]
+    return lines + scribe.notice(clip(cut_short(events), width - 2, desk.ink.look.ellipsis))

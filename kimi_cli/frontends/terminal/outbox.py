@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from kimi_cli.frontends.terminal.commands.command import Command, CommandError
-from kimi_cli.frontends.terminal.commands.table import find_command, split_line
+from kimi_cli.frontends.terminal.commands.table import find_command, like_a_command, split_line
 from kimi_cli.frontends.terminal.mentions import resolve
 from kimi_cli.frontends.terminal.user_shell import run_command
 from kimi_cli.frontends.terminal.work import Job
@@ -32,22 +32,40 @@ class Outbox:
             try:
                 command = find_command(to.commands, words[0])
             except CommandError as error:
-                to.say(str(error), "warn")
-                to.came_back([typed])
+                if words[1] and not like_a_command(to.commands, words[0]):
+                    # "/tmp is full": prose that begins with a path.
+                    self._queue(typed)
+                    return
+                to.say(str(error), to.desk.ink.look.warn)
+                to.give_back(typed)
+                return
+            if words[1] and not command.usage:
+                to.say(f"/{command.name} takes nothing after it", to.desk.ink.look.warn)
+                to.give_back(typed)
                 return
             if command.while_busy:
-                to.begin(self._run(command, words[1]))
+                to.begin(self._run(command, words[1]), stops=True)
                 return
+        self._queue(typed)
+
+    def _queue(self, typed: str) -> None:
+        to = self._controller
         to.desk.queued.append(typed)
         to.work.wake()
         to.frame()
 
     async def steer(self, session: Session, typed: str) -> None:
         """Send a line to the running turn."""
-        text = (await self._message(typed)).text
-        self._controller.desk.steering.append(text)
-        session.send(Steer(text=text))
-        self._controller.frame()
+        to = self._controller
+        message = await self._message(typed)
+        if message.parts or not session.busy:
+            # Only a message of its own can hold an image.
+            self._queue(typed)
+            to.note("with its image it is sent after this turn", 3.0)
+            return
+        to.desk.steering.append(message.text)
+        session.send(Steer(text=message.text))
+        to.frame()
 
     async def meaning(self, typed: str) -> Say | Job:
         """What a line means whose turn has come. Raises CommandError."""
@@ -55,7 +73,8 @@ class Outbox:
         text = to.pastes.expand(typed)
         if text.startswith("!") and text[1:].strip():
             return lambda session: run_command(to, session, text[1:].strip())
-        if words := split_line(text):
+        words = split_line(text)
+        if words and (not words[1] or like_a_command(to.commands, words[0])):
             command = find_command(to.commands, words[0])
             return lambda session: command.run(to, words[1])
         for offer in to.desk.offers:
@@ -68,7 +87,7 @@ class Outbox:
         # Before the pastes are put in: an @ in one of them means nothing.
         found = await asyncio.to_thread(resolve, typed, to.cwd)
         for problem in found.problems:
-            to.say(problem, "warn")
+            to.say(problem, to.desk.ink.look.warn)
         return Say(text=to.pastes.expand(found.text), parts=found.parts)
 
     async def _run(self, command: Command, argument: str) -> None:

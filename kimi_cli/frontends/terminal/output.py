@@ -21,6 +21,7 @@ BEGIN, END = "\x1b[?2026h", "\x1b[?2026l"
 _UNSEEN = "\xad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff"
 UNSEEN = re.compile(f"[{_UNSEEN}]")
 """Marks of direction, joiners and variation selectors."""
+SHORTEN = "\x1b[K"
 FIRST_EMOJI = 0x1F000
 
 
@@ -110,7 +111,22 @@ class OneWriteOutput(Vt100_Output):
     def erase_down(self) -> None:
         """Empty the screen from here on; the cursor is in the first column. In two steps: tmux
         keeps what stands on a screen that is emptied in one (screen-write.c)."""
-        self.write_raw("\x1b[K\x1b[C\x1b[J\r")
+        self.write_raw("\x1b[2K\x1b[C\x1b[J\r")
+
+    def erase_end_of_line(self) -> None:
+        self.write_raw(SHORTEN)
+
+    def mark(self) -> int:
+        """How far the update that is ``held`` is."""
+        return len(self._buffer)
+
+    def shortened_since(self, mark: int) -> bool:
+        """Whether a row was made shorter since then."""
+        return SHORTEN in self._buffer[mark:]
+
+    def drop_since(self, mark: int) -> None:
+        """Don't write what came since then."""
+        del self._buffer[mark:]
 
     # An update that changes nothing but these is no update, and is not written.
 

@@ -13,6 +13,13 @@ from kimi_cli.frontends.terminal.paint import break_points
 from kimi_cli.protocol.events import QuestionAsked
 
 AnswerKind = Literal["once", "session", "project", "no", "why"]
+DIGITS: dict[str, AnswerKind] = {
+    "1": "once",
+    "2": "session",
+    "3": "project",
+    "4": "no",
+    "5": "why",
+}
 _WORDS: dict[AnswerKind, str] = {
     "once": "once",
     "session": "this session",
@@ -41,13 +48,12 @@ class Choice:
 
 
 def choices(question: QuestionAsked) -> list[Choice]:
-    """The answers that make sense, yes before no."""
-    kinds: list[AnswerKind] = [
-        kind for kind in ("once", "session", "project") if kind in question.choices
-    ]
-    kinds += ["no", "why"]
+    """The answers that make sense. An answer has the same digit in every question: fingers learn
+    it."""
     return [
-        Choice(str(number), kind, _words(kind, question)) for number, kind in enumerate(kinds, 1)
+        Choice(digit, kind, _words(kind, question))
+        for digit, kind in DIGITS.items()
+        if kind in ("no", "why") or kind in question.choices
     ]
 
 
@@ -91,10 +97,15 @@ def _granted(question: QuestionAsked, ink: Ink, width: int) -> list[str]:
     return [ink.line([(f"    a yes lets it run {clean(question.grant)}", "dim")], width)]
 
 
+def is_diff(question: QuestionAsked) -> bool:
+    """Whether it is about a change of a file."""
+    return question.preview.startswith(DIFF)
+
+
 def _body(question: QuestionAsked, ink: Ink, width: int) -> tuple[list[str], range]:
     """The lines of a diff or a command, and which of them the decision is about."""
     shown = question.preview or question.text
-    if question.preview.startswith(DIFF):
+    if is_diff(question):
         lines, about = _diff(clean_block(shown), ink, width - 4), range(0)
     else:
         lines, about = _marked(shown, question.marks, ink, width - 4)

@@ -33,7 +33,7 @@ def _tool_line(tool: Running, ink: Ink, width: int, now: float) -> str:
     what = clean(f"{tool.name} {tool.summary}".strip())
     taken = now - tool.since
     time_taken = seconds(float(int(taken))) if taken >= 1 else ""
-    hint = "esc stops" + " · ctrl-b background" * (tool.name == "shell")
+    hint = "esc stops" + " · ctrl-b background" * (tool.name in ("shell", "!"))
     tail = f" · {time_taken}" * bool(time_taken)
     room = width - len(tail) - 2
     full = len(hint) + 3 + len(what) + len(tail) + 2 <= width and taken >= 1
@@ -51,14 +51,32 @@ def doing_line(doing: Doing, ink: Ink, width: int) -> list[str]:
     return [ink.line([("  ", ""), (line, style), (hint, "dim")], width)]
 
 
-def queue_lines(queued: Sequence[str], steering: Sequence[str], ink: Ink, width: int) -> list[str]:
-    """What is to be sent: to the running turn, and after it."""
+def queue_lines(
+    queued: Sequence[str], kept: Sequence[str], steering: Sequence[str], ink: Ink, width: int
+) -> list[str]:
+    """What is to be sent: to the running turn, after it, and when the user says so."""
     lines = []
     for text in steering[-2:]:
-        lines.append(ink.line([("  steering: ", "accent"), (clean(text), "dim")], width))
+        lines.append(_labelled("steering", text, ink, width))
     for number, text in enumerate(queued[:2]):
-        label = "  next: " if number == 0 else "  then: "
-        lines.append(ink.line([(label, "accent"), (clean(text), "dim")], width))
+        lines.append(_labelled("then" if number else "next", text, ink, width))
     if len(queued) > 2:
         lines.append(ink(f"  and {len(queued) - 2} more queued · ↑ takes the last back", "dim"))
+    for text in kept[:2]:
+        lines.append(_labelled("kept", text, ink, width))
+    if kept:
+        more = f"{len(kept) - 2} more · " if len(kept) > 2 else ""
+        lines.append(ink(f"  {more}enter on an empty line sends them, ↑ takes one back", "dim"))
     return lines
+
+
+def plan_lines(ink: Ink, width: int) -> list[str]:
+    """What can be done with a plan."""
+    head: list[tuple[str, Style]] = [(f"{ink.look.needs} ", "warn"), ("the plan is ready", "bold")]
+    answers = "    1 carry it out, mode auto   2 carry it out, ask before each change"
+    rest = "    or say what to change"
+    return [ink.line(head, width), ink.line([(answers, "")], width), ink(rest, "dim")]
+
+
+def _labelled(label: str, text: str, ink: Ink, width: int) -> str:
+    return ink.line([(f"  {label}: ", "accent"), (clean(text), "dim")], width)

@@ -76,6 +76,37 @@ class Remarks:
         return said, "warn" if event.lacks else "dim"
 
 
+class Retries:
+    """What the scrollback says of a row of failures: while it lasts, the live region tells of it,
+    so there is one line at its end."""
+
+    def __init__(self, look: Look) -> None:
+        self._dot = f" {look.dot} "
+        self._why = ""
+        self._count = 0
+        self._told = False
+
+    def failed(self, message: str, void: bool) -> str:
+        """A request failed. What to say at once: where lines of its answer are in the scrollback
+        (``void``), that they don't count; else "" ."""
+        self._count += 1
+        self._why = one_line(message)
+        if not void:
+            return ""
+        words = "the answer begins again"
+        words = words if self._told else f"{self._why}{self._dot}{words}"
+        self._told = True
+        return words
+
+    def over(self, told: bool = False) -> str:
+        """The row is over. What there is to say: why, and how often; "" where it was ``told``."""
+        told = told or self._told
+        tries = f"{self._count} tries" if self._count > 1 else "one try"
+        words = f"{self._why}{self._dot}{tries} failed" if self._count and not told else ""
+        self._why, self._count, self._told = "", 0, False
+        return words
+
+
 def _rewound(event: Rewind) -> str:
     """What an undo, a redo or a rewind did, in one line."""
     done = {"undo": "undone", "redo": "redone"}.get(event.what, "went back")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import sys
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.input import create_input
@@ -31,6 +33,8 @@ from kimi_cli.workspace.roots import project_root
 if TYPE_CHECKING:
     from kimi_cli.agent import Setup
 
+log = logging.getLogger(__name__)
+
 ESCAPE_SECONDS = 0.05
 """A terminal sends the keys of one sequence together; a person does not type so fast."""
 
@@ -46,7 +50,10 @@ async def run(setup: Setup, open_session: Open, prompt: str = "") -> int:
     controller = make_controller(setup, look, output, open_session)
     controller.notifies = settled.terminal.notify
     app = controller.app
-    opening = asyncio.ensure_future(_open(controller, setup, open_session, prompt))
+    asyncio.get_running_loop().set_exception_handler(partial(_unexpected, controller))
+    if prompt:
+        controller.desk.queued.append(prompt)
+    opening = asyncio.ensure_future(_open(controller, setup, open_session))
     working = asyncio.create_task(controller.work.run())
     ticking = asyncio.create_task(_tick(controller))
     opening.add_done_callback(lambda done: _opened(done, controller))
@@ -56,6 +63,7 @@ async def run(setup: Setup, open_session: Open, prompt: str = "") -> int:
         controller.keep_unsent()
         for task in (ticking, opening):
             task.cancel()
+        controller.cancel_beside()
         with contextlib.suppress(asyncio.CancelledError):
             await controller.work.close()
         working.cancel()
@@ -89,7 +97,7 @@ def make_controller(
         modes=(ENABLE, DISABLE),
         sign=Ink(look)(f"{look.user} ", "accent"),
         input=source,
-        layout=make_layout(desk, buffer, size),
+        layout=make_layout(desk, buffer, controller.field, size),
         key_bindings=make_keys(controller),
         style=Style([]),
         include_default_pygments_style=False,
@@ -99,15 +107,13 @@ def make_controller(
     return controller
 
 
-async def _open(controller: Controller, setup: Setup, open_session: Open, prompt: str) -> None:
+async def _open(controller: Controller, setup: Setup, open_session: Open) -> None:
     controller.desk.doing.opening()
     # Beside the first typing: what the session is made of takes longest to load.
     await asyncio.to_thread(import_module, "kimi_cli.agent.assemble")
     opened = await open_session(setup)
     controller.desk.doing.opening(over=True)
     await controller.work.take(opened)
-    if prompt:
-        controller.outbox.submit(prompt)
     controller.work.wake()
 
 
@@ -115,6 +121,16 @@ def _opened(done: asyncio.Future[None], controller: Controller) -> None:
     """A session that can't be opened ends the program: the reason is told where it was started."""
     if not done.cancelled() and done.exception():
         controller.leave(1)
+
+
+def _unexpected(
+    controller: Controller, loop: asyncio.AbstractEventLoop, context: dict[str, Any]
+) -> None:
+    """What nobody caught is told in a line, not as a traceback across the screen."""
+    problem = context.get("exception")
+    log.error("unexpected: %s", context.get("message"), exc_info=problem)
+    if isinstance(problem, Exception) and controller.app.is_running:
+        controller.failed(problem)
 
 
 async def _tick(controller: Controller) -> None:

@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from prompt_toolkit.application import Application, in_terminal
 from prompt_toolkit.data_structures import Point, Size
@@ -19,9 +19,13 @@ if TYPE_CHECKING:
     from prompt_toolkit.renderer import Renderer
 
 
-SETTLING = 0.3
+SETTLING = 0.5
 """Seconds without another resize after which the whole live region is drawn again. tmux tells of
 further ones a quarter of a second late (RESIZE_TIMER in its source)."""
+
+Reflow = Literal["no", "text", "cells"]
+Drawn = tuple[Cells | None, Point]
+"""What stands in the live region and where in it the cursor is."""
 
 
 class LiveApplication(Application[Any]):
@@ -36,12 +40,12 @@ class LiveApplication(Application[Any]):
         self,
         *,
         output: OneWriteOutput,
-        reflows: bool,
+        reflows: Reflow,
         modes: tuple[str, str],
         sign: str = "",
         **options: Any,
     ) -> None:
-        """``reflows``: the terminal wraps the lines on it anew when it gets narrower. ``modes``
+        """``reflows``: how the terminal wraps the lines on it when it gets narrower. ``modes``
         switch what we need of it on and off. ``sign`` is what stands before the input."""
         super().__init__(output=output, full_screen=False, erase_when_done=True, **options)
         self.sync = output
@@ -50,6 +54,7 @@ class LiveApplication(Application[Any]):
         self._modes_on, self._modes_off = modes
         self._sign = sign
         self._waiting: list[str] = []
+        self._lent = False
         self._settling: asyncio.TimerHandle | None = None
 
     async def run_attached(self) -> int:
@@ -67,7 +72,7 @@ class LiveApplication(Application[Any]):
             return
         if self._resized():
             self._shrink()
-        if self._settling:
+        if self._settling or self._lent:
             self._waiting += lines
             return
         with self.sync.held():
@@ -82,10 +87,14 @@ class LiveApplication(Application[Any]):
         self._settle()
         async with in_terminal():
             self.sync.detach(self._modes_off)
+            self._lent = True
             try:
                 yield
             finally:
+                self._lent = False
                 self.sync.attach(self._modes_on)
+                waiting, self._waiting = self._waiting, []
+                self._write(waiting)
 
     async def suspend(self) -> None:
         """Stop like any program that gets Ctrl-Z, until the shell lets it go on."""
@@ -114,7 +123,15 @@ class LiveApplication(Application[Any]):
         if self._settling:
             return
         with self.sync.held():
+            before = _drawn(self.renderer)
+            written = self.sync.mark()
             super()._redraw(render_as_done)
+            if self._reflows == "cells" and self.sync.shortened_since(written):
+                # tmux wraps a row by what has ever stood in it, blanks or not, until it is emptied
+                # whole (cellused in its grid.c): all are, so that we know their lengths.
+                self.sync.drop_since(written)
+                self._forget(before)
+                super()._redraw(render_as_done)
             self._drawn_at = self.sync.get_size()
 
     def _on_resize(self) -> None:
@@ -153,14 +170,14 @@ class LiveApplication(Application[Any]):
     def _write(self, lines: Sequence[str]) -> None:
         self.sync.write_raw("".join(f"{line}\r\n" for line in lines))
 
-    def _forget(self) -> None:
-        """Erase the live region, as large as the terminal made it, leaving the cursor where it
-        began."""
+    def _forget(self, drawn: Drawn | None = None) -> None:
+        """Erase the live region as it was ``drawn`` last and as large as the terminal made it,
+        leaving the cursor where it began."""
         size, renderer = self.sync.get_size(), self.renderer
-        cells, cursor = renderer.last_rendered_screen, _cursor(renderer)
+        cells, cursor = drawn or _drawn(renderer)
         up = cursor.y
         narrower = self._drawn_at is not None and size.columns < self._drawn_at.columns
-        if cells is not None and narrower and self._reflows:
+        if cells is not None and narrower and self._reflows != "no":
             up = rows_above(cells, cursor, size.columns)
         self.sync.write_raw("\r")
         # What a terminal has pushed out at its top, because the region got taller than it, is out
@@ -180,11 +197,17 @@ def rows_above(cells: Cells, cursor: Point, columns: int) -> int:
     return above + cursor.x // columns
 
 
-def reflows(env: Mapping[str, str]) -> bool:
-    """Whether the terminal wraps lines anew on a resize: nearly all do, but not xterm and the
-    Linux console."""
+def reflows(env: Mapping[str, str]) -> Reflow:
+    """What the terminal wraps anew when it gets narrower: nearly all do it with the text on a line,
+    tmux with all cells ever used; xterm, GNU screen and the Linux console do nothing.
+
+    One of which nothing is known counts as wrapping. Where that is wrong, its next lines above the
+    live region are lost; the other way about, all the others would keep copies of rows there.
+    """
     term = env.get("TERM", "")
-    return "XTERM_VERSION" not in env and term not in ("linux", "vt100", "vt220", "dumb")
+    if "XTERM_VERSION" in env or "STY" in env or term in ("linux", "vt100", "vt220", "dumb"):
+        return "no"
+    return "cells" if term.startswith(("tmux", "screen")) or "TMUX" in env else "text"
 
 
 def _wrapped(cells: Cells, y: int, columns: int) -> int:
@@ -200,7 +223,7 @@ def _wrapped(cells: Cells, y: int, columns: int) -> int:
     return rows
 
 
-def _cursor(renderer: Renderer) -> Point:
-    # The library keeps it to itself; without it nothing can be printed above in one write.
-    where: Point = renderer._cursor_pos
-    return where
+def _drawn(renderer: Renderer) -> Drawn:
+    # The library keeps the cursor to itself; without it nothing can be printed above in one write.
+    cursor: Point = renderer._cursor_pos
+    return renderer.last_rendered_screen, cursor

@@ -6,13 +6,12 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from kimi_cli.frontends.terminal.blocks import Blocks, note, whole_seconds
+from kimi_cli.frontends.terminal.blocks import Blocks, note, thought_words
 from kimi_cli.frontends.terminal.folds import Folds
 from kimi_cli.frontends.terminal.markdown import MarkdownLines
 from kimi_cli.frontends.terminal.markdown_stream import Block, MarkdownStream, closed
-from kimi_cli.frontends.terminal.paint import Painter, harmless, one_line
-from kimi_cli.frontends.terminal.remarks import Remarks
-from kimi_cli.frontends.terminal.tool_words import TOLD_BY_ARGUMENTS
+from kimi_cli.frontends.terminal.paint import Painter, harmless
+from kimi_cli.frontends.terminal.remarks import Remarks, Retries
 from kimi_cli.protocol.event import Event
 from kimi_cli.protocol.events import (
     Aside,
@@ -20,6 +19,7 @@ from kimi_cli.protocol.events import (
     QuestionAnswered,
     QuestionAsked,
     ToolResult,
+    ToolStarted,
     TurnEnded,
     TurnStarted,
     UserMessage,
@@ -68,10 +68,11 @@ class Scribe:
         self._blank = False
         self._changed: dict[str, tuple[int, int]] = {}
         self._arguments: dict[str, str] = {}
+        self._summaries: dict[str, str] = {}
         self._questions: dict[str, QuestionAsked] = {}
         self._remarks = Remarks(look)
+        self._retries = Retries(look)
         self._step_began = 0.0
-        self._failing = False
         self._forget()
 
     def _forget(self) -> None:
@@ -102,18 +103,21 @@ class Scribe:
                 return []
             case StepStarted():
                 self._step_began = event.time or self._now()
-                self._failing = False
                 return []
             case AssistantMessage():
                 return self._answered(event)
             case UserMessage():
                 return self._flushed(event) + self._user(event)
+            case ToolStarted():
+                self._summaries[event.call_id] = event.summary
+                return []
             case ToolResult():
                 return self._tool(event)
             case RetryScheduled():
                 return self._retry(event)
             case QuestionAsked():
                 self._questions[event.question_id] = event
+                self._summaries[event.call_id] = event.text.removeprefix(f"{event.tool} ")
                 return []
             case QuestionAnswered():
                 asked = self._questions.pop(event.question_id, None)
@@ -122,6 +126,7 @@ class Scribe:
                 self._remarks.currency = event.currency
                 self._changed.clear()
                 self._arguments.clear()
+                self._summaries.clear()
                 return []
             case TurnEnded():
                 return self._ended(event)
@@ -201,7 +206,9 @@ class Scribe:
             return []
         lines: list[str] = []
         if not self._said:
-            lines = self._tell_thought(self._thought_until - self._thought_from, prose=True)
+            if self._thinking:
+                lines = self.notice(self._retries.over())
+            lines += self._tell_thought(self._thought_until - self._thought_from, prose=True)
         self._said.append(event.text)
         return lines + self._write(self._stream.feed(event.text))
 
@@ -211,14 +218,14 @@ class Scribe:
         if self._thought_told or not thinking:
             return []
         self._thought_told = True
-        self.folds.add("thinking", f"thought for {whole_seconds(taken)}", thinking)
+        self.folds.add("thinking", thought_words(taken), thinking)
         if not prose and taken < WORTH_SAYING:
             return []
         gap = prose and self._last in ("tool", "note")
         return self._put("thought", self._blocks.thought(taken, self._width), gap=gap)
 
     def _write(self, blocks: Sequence[Block]) -> list[str]:
-        lines: list[str] = []
+        lines = self.notice(self._retries.over()) if blocks else []
         for block in blocks:
             gap = self._gap("prose", block.gap or not self._written)
             self._written.append(block)
@@ -246,11 +253,12 @@ class Scribe:
         thinking = "".join(p.text for p in event.parts if isinstance(p, ThinkingPart))
         text = "".join(p.text for p in event.parts if isinstance(p, TextPart))
         for part in event.parts:
-            if isinstance(part, ToolCallPart) and part.name in TOLD_BY_ARGUMENTS:
+            if isinstance(part, ToolCallPart):
                 self._arguments[part.id] = part.arguments
         self._thinking = [thinking]
         said = bool(text.strip())
-        lines = self._tell_thought(event.thinking_seconds, prose=said)
+        lines = [] if event.partial else self.notice(self._retries.over())
+        lines += self._tell_thought(event.thinking_seconds, prose=said)
         if text.strip() == "".join(self._said).strip():
             lines += self._write(self._stream.end())
         elif said:
@@ -286,25 +294,23 @@ class Scribe:
                 added, removed = self._changed.get(touch.path, (0, 0))
                 self._changed[touch.path] = (added + touch.added, removed + touch.removed)
         arguments = self._arguments.pop(event.call_id, "")
+        summary = self._summaries.pop(event.call_id, "")
+        if not event.summary:
+            event = event.model_copy(update={"summary": summary})
         return self._put("tool", self._blocks.tool(event, arguments, self._width))
 
     def _retry(self, event: RetryScheduled) -> list[str]:
         void = bool(self._written)
         self._forget()
-        if self._failing and not void:
-            return []
-        self._failing = True
-        text = one_line(event.message)
-        if void:
-            text += f" {self._look.dot} the answer begins again"
-        return self.notice(text)
+        return self.notice(self._retries.failed(event.message, void))
 
     def _ended(self, event: TurnEnded) -> list[str]:
         lines = self._flushed(event)
+        # A turn that failed says itself why.
+        lines += self.notice(self._retries.over(told=bool(event.detail)))
         lines += self._put("summary", self._blocks.ended(event, self._changed, self._width))
         self._changed.clear()
         self._questions.clear()
-        self._failing = False
         return lines
 
     def _aside(self, event: Aside) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from kimi_cli.frontends.plain import seconds
@@ -18,6 +19,8 @@ _TIME = re.compile(r"(?:^|, )\d+(?:\.\d+)? s$")
 _CHANGE = re.compile(r"\+(\d+) -(\d+)")
 _PART = re.compile(r"(\d+) of ([\d,]+) lines?$")
 _OUTCOME = re.compile(r"\[[^\[\]]*\]$")
+_OBJECTS = ("command", "path", "pattern", "url")
+"""Arguments that say best what a call is about, where it has no summary."""
 
 
 def call_words(name: str, summary: str, arguments: str = "", display: str = "") -> str:
@@ -27,7 +30,7 @@ def call_words(name: str, summary: str, arguments: str = "", display: str = "") 
     if name in TOLD_BY_ARGUMENTS:
         given = _parsed(arguments)
         words = _grep(given) if name == "grep" else _read(given, display)
-    return one_line(f"{name} {words or summary}")
+    return one_line(f"{name} {words or summary or _object(arguments)}")
 
 
 def outcome_words(result: ToolResult) -> str:
@@ -60,6 +63,27 @@ def output_lines(result: ToolResult, text: str) -> list[str]:
     while lines and not lines[0].strip():
         lines.pop(0)
     return lines
+
+
+def after_cut(lines: Sequence[str], path: str | None) -> Sequence[str] | None:
+    """Of the lines of an output that was cut in the middle, those after the cut; None where it is
+    whole. ``path`` is the file that has the whole."""
+    note = f"left out; the whole output is in {path} ...]"
+    places = [place for place, line in enumerate(lines) if line.endswith(note)] if path else []
+    return lines[places[-1] + 1 :] if places else None
+
+
+def size_words(count: int) -> str:
+    """``15 kB``, ``30 MB``: a size in bytes."""
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"{count / size:.1f}".removesuffix(".0") + f" {unit}"
+    return f"{count} bytes"
+
+
+def _object(arguments: str) -> str:
+    given = _parsed(arguments)
+    return next((text for key in _OBJECTS if isinstance(text := given.get(key), str)), "")
 
 
 def _parsed(arguments: str) -> dict[str, Any]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kimi_cli.frontends.plain import clean, clean_block, counted, fit, seconds
+from kimi_cli.frontends.terminal.blocks import end_words
 from kimi_cli.frontends.terminal.ink import Ink, Style, cells, wrapped
 from kimi_cli.frontends.terminal.live import Running
+from kimi_cli.frontends.terminal.tool_words import after_cut, size_words
 
 if TYPE_CHECKING:
     from kimi_cli.agent import Session
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 
 CALL = "user"
 """The call id of the command's live output."""
-SHOWN_LINES = 30
+SHOWN_ROWS = 30
 
 
 async def run_command(controller: Controller, session: Session, command: str) -> None:
@@ -28,16 +31,19 @@ async def run_command(controller: Controller, session: Session, command: str) ->
         done = await session.run_user_command(command, call_id=CALL)
     finally:
         desk.doing.tools.pop(CALL, None)
-    if len(lines := _lines(done)) > SHOWN_LINES:
+    rows, left_out = output_rows(done, controller.width - 4, desk.ink.look.ellipsis)
+    if left_out:
         desk.scribe.folds.add("output", f"! {command}", done.output, done.output_path)
-    made = command_lines(done, lines, desk.ink, controller.width)
-    controller.print(desk.scribe.own(made))
+    made = command_lines(done, rows, left_out, desk.ink, controller.width)
     if not done.stopped:
         desk.offers.append(done.words)
+    controller.print(desk.scribe.own(made))
 
 
-def command_lines(done: UserCommand, lines: list[str], ink: Ink, width: int) -> list[str]:
-    """What stays of a command: its line, and its output, of much of it the end."""
+def command_lines(
+    done: UserCommand, rows: Sequence[str], left_out: str, ink: Ink, width: int
+) -> list[str]:
+    """What stays of a command: its line, and the rows of its output that are shown."""
     state, style = _state(done)
     taken = seconds(done.seconds)
     end = f" · {state}" * bool(state)
@@ -51,12 +57,29 @@ def command_lines(done: UserCommand, lines: list[str], ink: Ink, width: int) -> 
         (after, "dim"),
     ]
     made = [ink.line(pieces, width)]
-    if len(lines) > SHOWN_LINES:
-        left = counted(len(lines) - SHOWN_LINES, "line")
-        made.append(ink(f"    {ink.look.ellipsis} {left} · ctrl-o shows all", "dim"))
-    for line in lines[-SHOWN_LINES:]:
-        made += [f"    {piece}".rstrip() for piece in wrapped(line, width - 4)]
-    return made
+    if left_out:
+        made.append(ink(f"    {left_out} · ctrl-o shows all", "dim"))
+    return made + [f"    {row}".rstrip() for row in rows]
+
+
+def output_rows(done: UserCommand, width: int, ellipsis: str) -> tuple[list[str], str]:
+    """The end of a command's output in rows of the terminal, and what to say of the rest, ""
+    where there is none."""
+    lines: Sequence[str] = _lines(done)
+    end = after_cut(lines, done.output_path)
+    shown = lines if end is None else end
+    rows: list[str] = []
+    place = len(shown)
+    while place and len(rows) < SHOWN_ROWS:
+        place -= 1
+        rows = wrapped(shown[place], width) + rows
+    whole = len(rows) <= SHOWN_ROWS
+    rows = rows[-SHOWN_ROWS:]
+    if end is not None and done.output_path:
+        return rows, end_words(done.output_path, ellipsis)
+    if not whole:
+        return rows, f"{ellipsis} the end of {size_words(len(done.output.encode()))}"
+    return rows, f"{ellipsis} {counted(place, 'line')}" if place else ""
 
 
 def _state(done: UserCommand) -> tuple[str, Style]:

@@ -31,6 +31,14 @@ class Front(Protocol):
         """Messages that will not be sent by themselves: the user decides about them."""
         ...
 
+    def stops_itself(self) -> bool:
+        """Whether what runs is the user's own command, which an interrupt ends."""
+        ...
+
+    def job_done(self) -> None:
+        """Nothing runs any more, or the next thing is about to."""
+        ...
+
     def failed(self, problem: Exception) -> None:
         """Something that the user asked for could not be done."""
         ...
@@ -93,14 +101,16 @@ class Work:
                 finally:
                     if self._job.done():
                         self._job = None
+                        self._front.job_done()
 
     def interrupt(self) -> bool:
         """Stop what runs; False when nothing does."""
         if not self.busy or not self.session:
             return False
-        if self.session.busy:
-            self.session.interrupt()
-        elif self._job:
+        busy = self.session.busy
+        # Also the user's own command, which then tells how far it came.
+        self.session.interrupt()
+        if not busy and self._job and not self._front.stops_itself():
             self._job.cancel()
         return True
 
@@ -108,7 +118,7 @@ class Work:
         """End everything, the session too."""
         if self.session:
             if self.session.busy:
-                self.session.interrupt(StopReason.TERMINATED)
+                self.session.interrupt()
             elif self._job:
                 self._job.cancel()
             if self._job:

@@ -65,7 +65,7 @@ async def rewind(controller: Controller, argument: str) -> None:
     goal = before_turn(rewinder.history, turn, files=what != TALK, conversation=what != FILES)
     if await _carry_out(controller, rewinder, goal) and goal.conversation:
         # It may be said in other words now.
-        controller.came_back([goal.turns[0].text])
+        controller.give_back(goal.turns[0].text)
 
 
 async def _chosen_turn(controller: Controller, rewinder: Rewinder) -> int | None:
@@ -127,7 +127,7 @@ async def _to_its_end(rewinder: Rewinder, goal: Goal, *, force: bool) -> Done:
 async def _lose_edits(controller: Controller, count: int) -> bool:
     question = f"edits by others in {counted(count, 'file')} would be lost: go on?"
     items = [Item("no", "no, leave everything as it is"), Item("yes", "write over them")]
-    return await choose(controller, question, items) == "yes"
+    return await controller.choose(question, items, sure=True) == "yes"
 
 
 def _question(preview: Preview) -> str:

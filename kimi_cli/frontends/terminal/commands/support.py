@@ -47,16 +47,14 @@ def tell(controller: Controller, lines: Iterable[str], style: str = "") -> None:
 
 
 async def choose(controller: Controller, title: str, items: Sequence[Item]) -> str | None:
-    """Let the user choose from a menu. Raises CommandError when another one is open."""
-    if controller.desk.menu:
-        raise CommandError("another choice is open: make that first")
+    """Let the user choose from a menu."""
     return await controller.choose(title, items)
 
 
 async def confirmed(controller: Controller, question: str, yes: str, no: str = "leave it") -> bool:
     """Ask for a yes; closing the menu is a no."""
-    items = [Item(YES, yes), Item(NO, no)]
-    return await choose(controller, question, items) == YES
+    items = [Item(NO, no), Item(YES, yes)]
+    return await controller.choose(question, items, sure=True) == YES
 
 
 async def in_its_turn(controller: Controller, work: Callable[[], Awaitable[None]]) -> None:

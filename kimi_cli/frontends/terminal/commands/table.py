@@ -52,6 +52,14 @@ def split_line(line: str) -> tuple[str, str] | None:
     return name, (rest if newline else argument).strip()
 
 
+def like_a_command(commands: Sequence[Command], name: str) -> bool:
+    """Whether somebody who typed ``/name`` meant a command."""
+    from difflib import get_close_matches
+
+    names = [one for command in commands for one in (command.name, *command.aliases)]
+    return any(one.startswith(name) for one in names) or bool(get_close_matches(name, names))
+
+
 def find_command(commands: Sequence[Command], name: str) -> Command:
     """The command of this name or alias, or the only one whose name begins so. Raises
     CommandError."""
