@@ -43,6 +43,9 @@ def wants_terminal(options: Options) -> bool:
 
 def start(options: Options, prompt: str = "") -> int:
     """Run interactively, beginning with ``prompt`` if there is one; returns the exit code."""
+    if os.environ.get("TERM") == "dumb":
+        tell("TERM=dumb can't show an interactive session: kimi -p TEXT runs without one")
+        return EXIT_CODES[StopReason.CONFIGURATION]
     from kimi_cli.store.errors import StoreError
     from kimi_cli.workspace.launch import launch_helper
 
@@ -90,7 +93,8 @@ def start(options: Options, prompt: str = "") -> int:
         tell(str(error))
         return EXIT_CODES[StopReason.CONFIGURATION]
     except SetupError as error:
-        tell(str(error))
+        out = error.reason is StopReason.STORE_FAILED and options.keep_session
+        tell(f"{error}; --no-session goes on without" if out else str(error))
         return EXIT_CODES[error.reason]
     if opened_sessions:
         expire(home, opened_sessions[-1])

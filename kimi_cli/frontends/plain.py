@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from kimi_cli.protocol.live import CompactionStarted
     from kimi_cli.protocol.messages import Usage
 
+HIDING = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Categories of Unicode for what is not seen, but obeyed: controls, formats, separators."""
 CURRENCY_SIGNS = {"USD": "$", "CNY": "¥", "EUR": "€"}
 # What reorders or breaks a line (Unicode UAX #9 and #14) goes with what a terminal obeys.
 _SINGLE = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
@@ -37,6 +40,22 @@ def clean_block(text: str) -> str:
     """Text of several lines as a terminal would show it: no control characters but newline and
     tab, and of the sequences that it would obey nothing, neither titles nor links."""
     return _SEQUENCE.sub("", text)
+
+
+def revealed(text: str) -> str:
+    """Text that somebody is to judge, such as a command to be approved: what a terminal would obey
+    is shown for what it is, nothing of it is left out. New lines stay."""
+    return "".join(
+        char if char == "\n" or unicodedata.category(char) not in HIDING else _name(char)
+        for char in text
+    )
+
+
+def _name(char: str) -> str:
+    code = ord(char)
+    # The control pictures of Unicode stand for the 32 controls and DEL.
+    picture = {**dict.fromkeys(range(32), code + 0x2400), 0x7F: 0x2421}.get(code)
+    return chr(picture) if picture else f"[U+{code:04X}]"
 
 
 def ago(age: float) -> str:

@@ -105,3 +105,9 @@ def test_an_endpoint_that_is_none_ends_it_in_words(kimi: Kimi) -> None:
     with Tty(kimi, "--model", "no-such-model-anywhere", "--thinking", "??") as terminal:
         assert terminal.end() == 2
         assert "thinking" in terminal.text
+
+
+def test_a_dumb_terminal_is_told_what_to_do(kimi: Kimi) -> None:
+    with Tty(kimi, env={"TERM": "dumb"}) as terminal:
+        assert terminal.end() == 2
+        assert "kimi -p" in terminal.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from kimi_cli.frontends.plain import (
     compacting,
     fit,
     pad,
+    revealed,
     short,
     shrunk,
     spent,
@@ -291,3 +293,14 @@ def test_a_title_can_do_nothing_to_the_terminal() -> None:
     assert "ab ⏎ c" in line
     (line,) = table([stored(1, "t", problem="cannot be read", updated=0.0)], width=80, now=1e9)[1:]
     assert "! cannot be read" in line and "1970" not in line
+
+
+@given(st.text())
+def test_what_is_judged_hides_nothing(text: str) -> None:
+    shown = revealed(text)
+    assert not any(char != "\n" and unicodedata.category(char) in ("Cc", "Cf") for char in shown)
+    assert revealed(text.replace("\x1b", "")) == shown.replace("\u241b", "")
+
+
+def test_a_command_with_escapes_is_shown_whole() -> None:
+    assert revealed("echo \x1b]; rm -rf ~\a\n\u202eok") == "echo ␛]; rm -rf ~␇\n[U+202E]ok"

@@ -6,13 +6,14 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kimi_cli.frontends.terminal.paint import harmless
+from kimi_cli.frontends.plain import revealed
 
 if TYPE_CHECKING:
     from rich.text import Text
 
     from kimi_cli.frontends.terminal.look import Look
 
+TAB = 4
 CONTEXT = 1
 """Unchanged lines shown before and after a change."""
 _HUNK = re.compile(r"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
@@ -33,7 +34,7 @@ def parse_diff(diff: str) -> list[DiffLine]:
     of files, and what is no diff, are left out."""
     hunks: list[list[DiffLine]] = []
     old = new = old_left = new_left = 0
-    for line in harmless(diff).split("\n"):
+    for line in revealed(diff.expandtabs(TAB)).split("\n"):
         if old_left <= 0 and new_left <= 0:
             if head := _HUNK.match(line):
                 old, new = int(head[1]), int(head[3])

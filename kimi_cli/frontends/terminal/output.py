@@ -37,6 +37,8 @@ class OneWriteOutput(Vt100_Output):
             default_color_depth=None if colour else ColorDepth.DEPTH_1_BIT,
             enable_cpr=False,
         )
+        self.clips = True
+        """Whether rows that turn out too wide, as the terminal got narrower, are cut or wrapped."""
         self._held = 0
         self._attached = False
         self._draws = False
@@ -137,7 +139,8 @@ class OneWriteOutput(Vt100_Output):
         self._buffer.append("\x1b[?25h")
 
     def disable_autowrap(self) -> None:
-        self._buffer.append("\x1b[?7l")
+        if self.clips:
+            self._buffer.append("\x1b[?7l")
 
     def enable_autowrap(self) -> None:
         self._buffer.append("\x1b[?7h")

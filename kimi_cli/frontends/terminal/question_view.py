@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from kimi_cli.frontends.plain import clean, clean_block, counted, fit
+from kimi_cli.frontends.plain import clean, counted, fit, revealed
 from kimi_cli.frontends.terminal.ink import Ink, Style, cells, wrapped
 from kimi_cli.frontends.terminal.paint import break_points
 from kimi_cli.protocol.events import QuestionAsked
@@ -106,7 +106,7 @@ def _body(question: QuestionAsked, ink: Ink, width: int) -> tuple[list[str], ran
     """The lines of a diff or a command, and which of them the decision is about."""
     shown = question.preview or question.text
     if is_diff(question):
-        lines, about = _diff(clean_block(shown), ink, width - 4), range(0)
+        lines, about = _diff(shown, ink, width - 4), range(0)
     else:
         lines, about = _marked(shown, question.marks, ink, width - 4)
     return [f"    {line}" for line in lines], about
@@ -115,8 +115,8 @@ def _body(question: QuestionAsked, ink: Ink, width: int) -> tuple[list[str], ran
 def _diff(diff: str, ink: Ink, width: int) -> list[str]:
     styles: dict[str, Style] = {"+": "good", "-": "bad", "@": "dim"}
     lines = []
-    for line in diff.expandtabs(4).splitlines():
-        if not line.startswith(("---", "+++")):
+    for line in map(clean_line, diff.split("\n")):
+        if line and not line.startswith(("---", "+++")):
             lines.append(ink.line([(line, styles.get(line[:1], ""))], width))
     return lines
 
@@ -157,8 +157,8 @@ def _underline(piece: str, at: int, marks: Sequence[tuple[int, int]], rule: str)
 
 
 def clean_line(line: str) -> str:
-    """A line of a command, without what a terminal would obey."""
-    return clean(line.expandtabs(4))
+    """A line that is to be approved, with all that is in it."""
+    return revealed(line.expandtabs(4))
 
 
 def _cut(body: Sequence[str], room: int, about: range, ink: Ink) -> list[str]:

@@ -50,6 +50,9 @@ class LiveApplication(Application[Any]):
         super().__init__(output=output, full_screen=False, erase_when_done=True, **options)
         self.sync = output
         self._reflows = reflows
+        # What is on its way to the terminal while it gets narrower comes to lie as if it had been
+        # there before, and is found again. Where widths are less certain, no row may ever wrap.
+        output.clips = reflows != "cells"
         self._drawn_at: Size | None = None
         self._modes_on, self._modes_off = modes
         self._sign = sign

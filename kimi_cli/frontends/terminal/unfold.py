@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from kimi_cli.frontends.plain import clean, clean_block, counted
+from kimi_cli.frontends.plain import clean, clean_block, counted, revealed
 from kimi_cli.frontends.terminal.folds import Fold, Folds
 from kimi_cli.frontends.terminal.ink import Ink, Style, wrapped
 
@@ -29,7 +29,9 @@ def fold_lines(fold: Fold, ink: Ink, width: int) -> list[str]:
     base: Style = "dim" if fold.kind == "thinking" else ""
     glyph = ink.look.think if fold.kind == "thinking" else ink.look.tool
     lines = [ink.line([(f"{glyph} ", "dim"), (clean(fold.title), "bold")], width)]
-    for line in clean_block(fold.text).expandtabs(4).strip("\n").split("\n"):
+    # What is to be judged hides nothing.
+    cleaned = revealed if fold.kind == "diff" or not fold.number else clean_block
+    for line in cleaned(fold.text.expandtabs(4)).strip("\n").split("\n"):
         style = styles.get(line[:1], base)
         lines += [f"    {ink(piece, style)}".rstrip() for piece in wrapped(line, width - 4)]
     return lines
