@@ -6,11 +6,14 @@ import asyncio
 import os
 import pty
 import string
+import time
 import tty
 from collections.abc import Callable
 from io import TextIOWrapper
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prompt_toolkit import PromptSession
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.input.ansi_escape_sequences import ANSI_SEQUENCES
@@ -21,6 +24,7 @@ from prompt_toolkit.keys import Keys
 from prompt_toolkit.output import DummyOutput
 
 from kimi_cli.frontends.terminal import key_codes
+from kimi_cli.frontends.terminal.key_codes import FastPastes
 
 E, M = Keys.Escape, Keys.ControlM
 KEYS: list[tuple[int, int, tuple[Keys | str, ...]]] = [
@@ -190,3 +194,38 @@ def test_on_a_real_terminal() -> None:
         text = typed_in_a_prompt(send, source)
     os.close(master)
     assert text == "one\nTwo\n三"
+
+
+def pasted(size: int, chunk: int = 1024) -> tuple[float, str]:
+    """Processor seconds to take a paste of this size, and what came of it."""
+    keys: list[KeyPress] = []
+    parser = Vt100Parser(keys.append)
+    fast = FastPastes(parser)
+    text = "\x1b[200~" + "x" * size + "\x1b[201~y"
+    begun = time.process_time()
+    for at in range(0, len(text), chunk):
+        fast.feed(text[at : at + chunk])
+    assert [press.key for press in keys] == [Keys.BracketedPaste, "y"]
+    return time.process_time() - begun, keys[0].data
+
+
+def test_a_paste_takes_linear_time() -> None:
+    small, _ = pasted(1_000_000)
+    large, text = pasted(8_000_000)
+    assert text == "x" * 8_000_000
+    assert large < 24 * max(small, 0.002), "64 times as long would be quadratic"
+
+
+@given(st.text("ab\x1b[201~", max_size=40), st.integers(1, 7))
+def test_pastes_in_any_pieces_are_as_in_one(text: str, chunk: int) -> None:
+    def parse(piece: int, fast: bool) -> list[tuple[object, str]]:
+        keys: list[KeyPress] = []
+        parser = Vt100Parser(keys.append)
+        feed = FastPastes(parser).feed if fast else parser.feed
+        whole = f"\x1b[200~{text}\x1b[201~z"
+        for at in range(0, len(whole), piece):
+            feed(whole[at : at + piece])
+        parser.flush()
+        return [(press.key, press.data) for press in keys]
+
+    assert parse(chunk, fast=True) == parse(chunk, fast=False)

@@ -16,6 +16,7 @@ from functools import partial
 
 from prompt_toolkit.input import Input
 from prompt_toolkit.input.ansi_escape_sequences import ANSI_SEQUENCES
+from prompt_toolkit.input.vt100_parser import Vt100Parser
 from prompt_toolkit.key_binding.key_processor import KeyPress
 from prompt_toolkit.keys import Keys
 
@@ -23,6 +24,7 @@ ENABLE = "\x1b[>4;1m"
 """Asks for modifyOtherKeys level 1 (xterm's control sequences, XTMODKEYS)."""
 DISABLE = "\x1b[>4m"
 """Back to how the terminal was set up; to be sent at the end, and while another program has it."""
+PASTE_END = "\x1b[201~"
 NEWLINE = Keys.ControlJ
 """What Shift-Enter and Ctrl-Enter become; Alt-Enter is (Escape, ControlM), as from any terminal."""
 
@@ -59,7 +61,33 @@ def type_characters(source: Input) -> None:
     a character came as. For an input of this process, once."""
     parser = getattr(source, "vt100_parser", None)
     if parser is not None:
+        parser.feed = FastPastes(parser).feed
         parser.feed_key_callback = partial(_typed, parser.feed_key_callback)
+
+
+class FastPastes:
+    """Takes pastes in linear time: prompt-toolkit looks through all of a paste for its end with
+    each kilobyte that comes, which for megabytes takes many seconds."""
+
+    def __init__(self, parser: Vt100Parser) -> None:
+        self._parser = parser
+        self._feed = parser.feed
+        self._pieces: list[str] = []
+        self._end = ""
+
+    def feed(self, data: str) -> None:
+        """Take input as it comes, in place of the parser's own method."""
+        if not self._parser._in_bracketed_paste:
+            self._feed(data)
+            if self._parser._in_bracketed_paste:
+                self._end = self._parser._paste_buffer[-len(PASTE_END) :]
+            return
+        self._pieces.append(data)
+        self._end += data
+        if PASTE_END in self._end:
+            whole, self._pieces = "".join(self._pieces), []
+            self._feed(whole)
+        self._end = self._end[-len(PASTE_END) :]
 
 
 def _typed(press_on: Callable[[KeyPress], None], press: KeyPress) -> None:

@@ -138,10 +138,9 @@ class LiveApplication(Application[Any]):
             self._drawn_at = self.sync.get_size()
 
     def _on_resize(self) -> None:
-        if self._drawing and (self._settling or self._resized()):
+        # Also where the size is the one drawn for: a redraw may have seen it first.
+        if self._drawing:
             self._shrink()
-        elif self._drawing:
-            self.redraw_now()
 
     def _resized(self) -> bool:
         return self._drawing and self._drawn_at not in (None, self.sync.get_size())
