@@ -26,6 +26,7 @@ EPILOG = "Exit codes:\n\n\b\n" + help_text()
 SUB_APPS = {
     "config": "Show and change the settings.",
     "policy": "What the agent may do: explain it, show the rules, change them.",
+    "serve": "Serve a model on your own GPUs with vLLM.",
     "sessions": "List, show, rename, export, fork and delete sessions.",
 }
 

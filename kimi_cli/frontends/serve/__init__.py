@@ -1,0 +1,1 @@
+"""What `kimi serve` shows."""

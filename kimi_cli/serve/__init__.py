@@ -1,0 +1,1 @@
+"""Running a model on one's own GPUs: what is there, what fits, and the command that starts it."""
