@@ -89,6 +89,8 @@ class ScriptedServer:
     def start(self) -> "ScriptedServer":
         """Listen; `with` does it too."""
         self._listener = socket.create_server(("127.0.0.1", self._wanted_port), backlog=512)
+        # Whoever connected may be gone by the time of accept().
+        self._listener.setblocking(False)
         self._waker, self._wake = socket.socketpair()
         self._acceptor = threading.Thread(target=self._accept, name="scripted-accept", daemon=True)
         self._acceptor.start()
@@ -145,7 +147,9 @@ class ScriptedServer:
             if self._waker.fileno() in ready:
                 return
             with contextlib.suppress(OSError):
-                connection = Connection(self._listener.accept()[0])
+                accepted = self._listener.accept()[0]
+                accepted.setblocking(True)
+                connection = Connection(accepted)
                 thread = threading.Thread(
                     target=self._serve, args=(connection,), name="scripted-serve", daemon=True
                 )

@@ -66,10 +66,13 @@ def test_the_first_screen_leaves_nothing_in_the_history(start: Callable[..., Tmu
 
 @pytest.mark.parametrize("draft", ["", "a draft that is long enough to take two rows or three "])
 def test_dragging_while_text_streams(start: Callable[..., Tmux], draft: str) -> None:
-    terminal = start([text(NUMBERED, text_fragments=500, delay_between=0.006)])
+    terminal = start([text(NUMBERED, text_fragments=60, delay_between=0.08)])
     terminal.submit("go")
     terminal.wait("word010")
     terminal.type(draft * 2)
+    # Right behind an update: one that is on its way while tmux wraps can't be accounted for.
+    shown = terminal.shown
+    terminal.until(lambda: terminal.shown != shown, "nothing streams")
     drag(terminal, 3)
     terminal.wait("1 step")
     lines = settled(terminal)

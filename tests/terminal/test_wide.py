@@ -29,6 +29,10 @@ TYPED = {
 with_tmux = pytest.mark.skipif(TMUX is None, reason="tmux is not installed")
 
 
+def cursor_comes_to(terminal: Tmux, column: int) -> None:
+    terminal.until(lambda: terminal.cursor == (column, 3), f"the cursor is not in {column}")
+
+
 @with_tmux
 def test_the_cursor_stands_behind_what_was_typed(
     kimi: Kimi, serve: Callable[..., ScriptedServer]
@@ -37,15 +41,15 @@ def test_the_cursor_stands_behind_what_was_typed(
         terminal.wait("Type a task")
         terminal.wait_shown("% of")
         column = 2
-        for what, typed in TYPED.items():
+        for typed in TYPED.values():
             terminal.type(typed)
             column += get_cwidth(typed)
-            terminal.until(lambda c=column: terminal.cursor == (c, 3), f"{what}: {column}")
+            cursor_comes_to(terminal, column)
         for typed in reversed(TYPED.values()):
             for char in reversed(typed):
                 terminal.press("BSpace")
                 column -= get_cwidth(char)
-            terminal.until(lambda c=column: terminal.cursor == (c, 3), f"after {typed!r}")
+            cursor_comes_to(terminal, column)
         terminal.until(lambda: terminal.lines[3] == "›", "the input is not empty")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import textwrap
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
@@ -301,8 +302,10 @@ class Controller:
         from kimi_cli.frontends.terminal.keys import KEYS
 
         wide = max(len(key) for key, _ in KEYS)
+        room = max(self.width - wide - 4, 20)
         for key, what in KEYS:
-            self.say(f"{key:<{wide}}  {what}")
+            first, *rest = textwrap.wrap(what, room)
+            self.say("\n".join([f"{key:<{wide}}  {first}", *(" " * (wide + 2) + r for r in rest)]))
 
     def paste_before(self) -> int:
         """The length of the placeholder of a paste that ends at the cursor; 0: there is none."""

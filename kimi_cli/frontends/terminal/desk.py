@@ -29,7 +29,7 @@ from kimi_cli.protocol.messages import TextPart, Usage, added
 if TYPE_CHECKING:
     from kimi_cli.frontends.terminal.scribe import Scribe
 
-TAIL_LINES = 12
+TAIL_LINES = 8
 """Most lines of what streams that are shown before they are finished."""
 
 

@@ -47,7 +47,7 @@ def doing_line(doing: Doing, ink: Ink, width: int) -> list[str]:
     if not line:
         return []
     style: Style
-    hint, style = (" · esc stops waiting", "warn") if doing.waiting else ("", "dim")
+    hint, style = (" · esc stops", "warn") if doing.waiting else ("", "dim")
     return [ink.line([("  ", ""), (line, style), (hint, "dim")], width)]
 
 

@@ -34,7 +34,7 @@ async def compact(controller: Controller, argument: str) -> None:
     from kimi_cli.protocol.operations import Compact
 
     session = controller.need_session()
-    if session.busy:
+    if controller.desk.doing.busy:
         session.send(Compact(focus=argument))
         controller.say("the context is compacted after the running step")
         return
