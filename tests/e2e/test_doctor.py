@@ -17,6 +17,8 @@ from tests.support.recorded import Recorded
 from tests.support.replies import Reply, http_error, leaked, text, tool_calls
 from tests.support.server import ScriptedServer
 
+pytestmark = pytest.mark.long
+
 Serve = Callable[..., ScriptedServer]
 CALL = ("look_up", {"number": 7})
 NAMES = [

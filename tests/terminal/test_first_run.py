@@ -269,6 +269,8 @@ from pathlib import Path
 from kimi_cli.agent.setup import Setup
 from kimi_cli.frontends.terminal.look import Look
 from kimi_cli.frontends.terminal.trust_question import ask_trust
+
+pytestmark = pytest.mark.long
 env = dict(os.environ)
 setup = Setup(env=env, home=Path(env["KIMI_HOME"]))
 print("answer:", asyncio.run(ask_trust(setup, Path.cwd(), Look())))

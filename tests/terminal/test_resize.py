@@ -12,6 +12,8 @@ from tests.support.replies import text, tool_calls
 from tests.support.server import ScriptedServer
 from tests.support.tty import Tty
 
+pytestmark = pytest.mark.long
+
 DRAG = [(72, 24), (61, 22), (50, 20), (40, 16), (47, 18), (60, 24), (85, 26), (110, 30), (80, 24)]
 NUMBERED = "".join(
     f"word{n:03} and some more of a text that goes on for a while. " + "\n\n" * (n % 7 == 6)

@@ -12,7 +12,10 @@ from tests.support.replies import text, tool_calls
 from tests.support.server import ScriptedServer
 from tests.support.tmux import TMUX, Tmux
 
-pytestmark = pytest.mark.skipif(TMUX is None, reason="tmux is not installed")
+pytestmark = [
+    pytest.mark.skipif(TMUX is None, reason="tmux is not installed"),
+    pytest.mark.long,
+]
 NUMBERED = "".join(
     f"word{n:03} and some more of a text that goes on for a while. " + "\n\n" * (n % 7 == 6)
     for n in range(120)

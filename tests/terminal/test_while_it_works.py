@@ -98,7 +98,7 @@ STATES: dict[str, tuple[list[Reply], str]] = {
 }
 
 
-@pytest.mark.parametrize("key", ["esc", "ctrl-c"])
+@pytest.mark.parametrize("key", ["esc", pytest.param("ctrl-c", marks=pytest.mark.long)])
 @pytest.mark.parametrize("state", list(STATES))
 def test_a_turn_stops_whatever_runs(
     start: Callable[..., Tty], serve: Callable[..., ScriptedServer], state: str, key: str
