@@ -154,13 +154,13 @@ def test_an_answer_can_do_nothing_to_the_terminal(kimi: Kimi, serve: Serve) -> N
     assert terminal.end() == 0
     # Our own lines are dim.
     shown = re.sub(r"\x1b\[[02]m", "", terminal.screen)
-    assert "E0;title" in shown and not OBEYED.search(shown)
+    assert "EX\nYZ" in shown and "title" not in shown and not OBEYED.search(shown)
     assert kimi("-p", "x", server=server).out == f"{EVIL}\n", "a program gets it as it is"
 
 
 def test_what_a_server_says_can_do_nothing_to_the_terminal(kimi: Kimi, serve: Serve) -> None:
     run = kimi("-p", "x", server=serve([http_error(400, "invalid_request_error", EVIL)]))
-    assert run.code != 0 and "title" in run.err
+    assert run.code != 0 and "EX" in run.err and "title" not in run.err
     assert not OBEYED.search(run.err)
 
 

@@ -178,4 +178,4 @@ def test_the_whole_of_a_long_question_can_be_read(start: Start, outside: Path) -
     assert "+line 150" not in terminal.text
     terminal.press("ctrl-o")
     terminal.wait("+line 150")
-    assert "1 once" in terminal.shown
+    terminal.wait_shown("1 once")

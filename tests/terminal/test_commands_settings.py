@@ -18,7 +18,7 @@ def test_rules_are_shown_added_and_removed(start: Start, kimi: Kimi) -> None:
     terminal.submit("/policy allow shell(npm run *) +network")
     terminal.wait("allow: shell(npm run *) +network, in ")
     terminal.submit("/policy list")
-    terminal.wait("allow  shell(npm run *) +network  # kept for ")
+    terminal.wait("allow  shell(npm run *) +network  # kept for")
     assert "npm run" in kimi("policy", "list").out
     terminal.submit("/policy remove shell(npm run *) +network")
     terminal.wait("removed: allow shell(npm run *) +network")
