@@ -78,14 +78,14 @@ NETWORK = {
     ),
     "npm": (
         "npm error code EAI_AGAIN\nnpm error syscall getaddrinfo\nnpm error errno EAI_AGAIN\n"
-        "npm error request to https://registry.npmjs.org/left-pad failed, reason: getaddrinfo "
-        "EAI_AGAIN registry.npmjs.org\n"
+        "npm error request to https://registry.example.org/left-pad failed, reason: getaddrinfo "
+        "EAI_AGAIN registry.example.org\n"
         "npm error A complete log of this run can be found in: HOME/.npm/_logs/2026-debug-0.log"
     ),
     "npm without its log": (
         "npm error code EAI_AGAIN\nnpm error syscall getaddrinfo\nnpm error errno EAI_AGAIN\n"
-        "npm error request to https://registry.npmjs.org/left-pad failed, reason: getaddrinfo "
-        "EAI_AGAIN registry.npmjs.org\n"
+        "npm error request to https://registry.example.org/left-pad failed, reason: getaddrinfo "
+        "EAI_AGAIN registry.example.org\n"
         "npm error You can rerun the command with `--loglevel=verbose` to see the logs"
     ),
     "node http": (
@@ -146,24 +146,24 @@ NETWORK = {
         "10.0.0.1:2375: connect: network is unreachable"
     ),
     "cargo": (
-        "    Updating crates.io index\nerror: failed to get `serde` as a dependency of package "
+        "    Updating crates.example index\nerror: failed to get `serde` as a dependency of package "
         "`a v0.1.0 (WS/cg)`\n\nCaused by:\n  download of config.json failed\n\nCaused by:\n"
-        "  failed to download from `https://index.crates.io/config.json`\n\nCaused by:\n"
-        "  [6] Could not resolve hostname (Could not resolve host: index.crates.io)"
+        "  failed to download from `https://index.example.org/config.json`\n\nCaused by:\n"
+        "  [6] Could not resolve hostname (Could not resolve host: index.example.org)"
     ),
     "cargo add offline": "error: the crate `serde` could not be found in registry index.",
     "cargo install offline": (
         "error: could not find `ripgrep` in registry `crates-io` with version `*`"
     ),
     "cargo info offline": (
-        "error: could not find `serde` in registry `https://github.com/rust-lang/crates.io-index`"
+        "error: could not find `serde` in registry `https://github.com/rust-lang/crates.example-index`"
     ),
     "cargo search offline": "error: config.json not found in registry",
     "cargo git offline": (
         "error: can't checkout from 'https://github.com/a/b': you are in the offline mode (--offline)"
     ),
     "cargo offline": (
-        "error: no matching package named `serde` found\nlocation searched: crates.io index\n"
+        "error: no matching package named `serde` found\nlocation searched: crates.example index\n"
         "required by package `a v0.1.0 (WS/cg)`\n"
         "As a reminder, you're using offline mode (--offline) which can sometimes cause surprising "
         "resolution failures, if this error is too confusing you may wish to retry without "
@@ -171,8 +171,8 @@ NETWORK = {
     ),
     "cargo search": (
         "error: download of config.json failed\n\nCaused by:\n"
-        "  failed to download from `https://index.crates.io/config.json`\n\nCaused by:\n"
-        "  [6] Could not resolve hostname (Could not resolve host: index.crates.io)"
+        "  failed to download from `https://index.example.org/config.json`\n\nCaused by:\n"
+        "  [6] Could not resolve hostname (Could not resolve host: index.example.org)"
     ),
     "java name": (
         'Exception in thread "main" java.net.UnknownHostException: example.com\n'
@@ -207,7 +207,7 @@ NETWORK = {
     ),
     "perl": "Could not connect to 'example.com:80': Temporary failure in name resolution",
     "corepack": (
-        "Internal Error: Error when performing the request to https://registry.npmjs.org/yarn; for "
+        "Internal Error: Error when performing the request to https://registry.example.org/yarn; for "
         "troubleshooting help, see https://github.com/nodejs/corepack#troubleshooting\n"
         "    at fetch (/usr/lib/node_modules/corepack/dist/lib/corepack.cjs:22089:11)"
     ),
