@@ -18,6 +18,8 @@ from tests.support.replies import Reply, http_error, text
 from tests.support.server import ScriptedServer
 from tests.support.tty import Tty, modes_left_on
 
+pytestmark = pytest.mark.long
+
 Serve = Callable[..., ScriptedServer]
 KEY = "sk-of-my-own-server"
 WHERE = "Where is the model served?"
@@ -269,8 +271,6 @@ from pathlib import Path
 from kimi_cli.agent.setup import Setup
 from kimi_cli.frontends.terminal.look import Look
 from kimi_cli.frontends.terminal.trust_question import ask_trust
-
-pytestmark = pytest.mark.long
 env = dict(os.environ)
 setup = Setup(env=env, home=Path(env["KIMI_HOME"]))
 print("answer:", asyncio.run(ask_trust(setup, Path.cwd(), Look())))
