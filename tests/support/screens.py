@@ -108,7 +108,7 @@ def queue(terminal: Tty) -> None:
 
 def stop(terminal: Tty) -> None:
     terminal.submit("run everything")
-    terminal.wait_shown("begun")
+    terminal.wait_shown("    begun")
     terminal.press("esc")
     terminal.wait_shown("stopped by you")
 
@@ -124,7 +124,7 @@ def compact(terminal: Tty) -> None:
 
 def background(terminal: Tty) -> None:
     terminal.submit("start the server")
-    terminal.wait_shown("ready")
+    terminal.wait_shown("    ready")
     terminal.press("ctrl-b")
     terminal.wait_shown("2 steps")
 

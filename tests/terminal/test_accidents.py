@@ -50,7 +50,7 @@ def test_a_draft_stays_while_a_reason_is_given(start: Start, outside: Path) -> N
     assert "› a long draft" in terminal.shown
 
 
-def test_a_draft_stays_while_a_menu_is_open(start: Start) -> None:
+def test_what_narrows_a_menu_is_not_left_in_the_message(start: Start) -> None:
     terminal = start([text("one " * 400, text_fragments=400, delay_between=0.02), text("two")])
     terminal.submit("go")
     terminal.wait_shown("one one")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kimi_cli.frontends.terminal.editor import EditorError, edit_in_editor
@@ -16,6 +18,7 @@ from kimi_cli.frontends.terminal.unfold import (
     latest,
     page,
 )
+from kimi_cli.workspace.roots import project_root
 
 if TYPE_CHECKING:
     from kimi_cli.frontends.terminal.controller import Controller
@@ -48,17 +51,22 @@ def show_fold(controller: Controller, *, thinking: bool) -> bool:
     if fold is None:
         return False
     lines = fold_lines(fold, desk.ink, controller.width)
-    pager = find_pager(controller.setup.env) if len(lines) > MOST_LINES else None
+    pager = find_pager(_folders(controller)) if len(lines) > MOST_LINES else None
     if pager:
-        controller.begin(_page(controller, pager, fold.text))
+        controller.begin(_page(controller, pager, fold))
     else:
         controller.print(desk.scribe.own(clipped(lines, desk.ink)))
     return True
 
 
-async def _page(controller: Controller, pager: str, text: str) -> None:
+async def _page(controller: Controller, pager: str, fold: Fold) -> None:
     try:
         async with controller.app.lent():
-            await page(pager, text, controller.setup.env)
+            await page(pager, fold, controller.setup.env)
     except OSError as error:
         controller.failed(error)
+
+
+def _folders(controller: Controller) -> Sequence[Path]:
+    session = controller.work.session
+    return session.workspace.folders if session else [project_root(controller.cwd)]

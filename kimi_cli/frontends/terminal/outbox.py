@@ -59,9 +59,10 @@ class Outbox:
         to = self._controller
         message = await self._message(typed)
         if message.parts or not session.busy:
-            # Only a message of its own can hold an image.
             self._queue(typed)
-            to.note("with its image it is sent after this turn", 3.0)
+            if message.parts:
+                # Only a message of its own can hold one.
+                to.note("with its image it is sent after this turn", 3.0)
             return
         to.desk.steering.append(message.text)
         session.send(Steer(text=message.text))

@@ -68,12 +68,6 @@ def question_lines(question: QuestionAsked, ink: Ink, width: int, height: int) -
     return [*head, *_cut(body, room, about, ink), *end, *answers]
 
 
-def whole_question(question: QuestionAsked, ink: Ink, width: int) -> list[str]:
-    """All of a question but its answers, for the scrollback."""
-    head = _head(question, ink, width, HEAD_LINES)
-    return [*head, *_body(question, ink, width)[0], *_granted(question, ink, width)]
-
-
 def _head(question: QuestionAsked, ink: Ink, width: int, height: int) -> list[str]:
     text = clean(_headline(question))
     cuts = [0, *break_points(text, width - 2), len(text)]
@@ -181,7 +175,7 @@ def _cut(body: Sequence[str], room: int, about: range, ink: Ink) -> list[str]:
 
 def _words(kind: AnswerKind, question: QuestionAsked) -> str:
     if kind == "project":
-        return f"always here: {clean(question.rule)}"
+        return f"always here: {clean_line(question.rule.replace(chr(10), ' '))}"
     return _WORDS[kind]
 
 

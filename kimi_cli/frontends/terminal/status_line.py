@@ -26,7 +26,6 @@ class Status:
     cost: float | None = None
     currency: str | None = None
     session: str = ""
-    hint: str = ""
 
 
 def status_line(status: Status, ink: Ink, width: int) -> str:
@@ -68,7 +67,6 @@ def _pieces(status: Status) -> list[tuple[int, str, Style]]:
         (1, f"{cached} cached" if cached else "", "dim"),
         (6, money(status.cost, status.currency), "dim"),
         (0, status.session, "dim"),
-        (3, status.hint, "dim"),
     ]
     return [piece for piece in found if piece[1]]
 

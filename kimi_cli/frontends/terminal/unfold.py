@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kimi_cli.frontends.plain import clean, clean_block, counted, revealed
 from kimi_cli.frontends.terminal.folds import Fold, Folds
 from kimi_cli.frontends.terminal.ink import Ink, Style, wrapped
+from kimi_cli.workspace.programs import find_trusted
 
 MOST_LINES = 500
 """More than this is for a pager."""
@@ -29,12 +29,16 @@ def fold_lines(fold: Fold, ink: Ink, width: int) -> list[str]:
     base: Style = "dim" if fold.kind == "thinking" else ""
     glyph = ink.look.think if fold.kind == "thinking" else ink.look.tool
     lines = [ink.line([(f"{glyph} ", "dim"), (clean(fold.title), "bold")], width)]
-    # What is to be judged hides nothing.
-    cleaned = revealed if fold.kind == "diff" or not fold.number else clean_block
-    for line in cleaned(fold.text.expandtabs(4)).strip("\n").split("\n"):
+    for line in _text_of(fold).strip("\n").split("\n"):
         style = styles.get(line[:1], base)
         lines += [f"    {ink(piece, style)}".rstrip() for piece in wrapped(line, width - 4)]
     return lines
+
+
+def _text_of(fold: Fold) -> str:
+    """Its text, made harmless; what is to be judged, a diff or a question, hides nothing."""
+    text = fold.text.expandtabs(4)
+    return revealed(text) if fold.kind == "diff" or not fold.number else clean_block(text)
 
 
 def clipped(lines: list[str], ink: Ink) -> list[str]:
@@ -45,24 +49,23 @@ def clipped(lines: list[str], ink: Ink) -> list[str]:
     return [lines[0], ink(f"    {ink.look.ellipsis} {gone} before", "dim"), *lines[-MOST_LINES:]]
 
 
-def find_pager(env: Mapping[str, str]) -> str | None:
-    """The pager there is; its ``less`` must let no text of a tool do more than be read."""
-    return shutil.which("less", path=_trusted(env.get("PATH", "")))
+def find_pager(folders: Sequence[Path]) -> str | None:
+    """The pager there is, unless a command could have put it there: it runs outside the sandbox.
+    ``folders`` are those of the workspace."""
+    try:
+        return find_trusted("less", folders)
+    except PermissionError:
+        return None
 
 
-async def page(pager: str, text: str, env: Mapping[str, str]) -> None:
-    """Show a text in the pager until the user leaves it. Raises OSError."""
+async def page(pager: str, fold: Fold, env: Mapping[str, str]) -> None:
+    """Show a fold in the pager until the user leaves it. Raises OSError."""
     secure = {**env, "LESSSECURE": "1", "LESSCHARSET": "utf-8"}
     process = await asyncio.create_subprocess_exec(
         pager, "-R", "--", "-", stdin=asyncio.subprocess.PIPE, env=secure
     )
     try:
-        await process.communicate(clean_block(text).encode("utf-8", "replace"))
+        await process.communicate(_text_of(fold).encode("utf-8", "replace"))
     finally:
         if process.returncode is None:
             process.kill()
-
-
-def _trusted(path: str) -> str:
-    """The search path without folders that are relative to the working directory."""
-    return ":".join(folder for folder in path.split(":") if Path(folder).is_absolute())

@@ -52,9 +52,7 @@ class Work:
     """Does one thing at a time, in the order it was asked for. ``queue`` holds what the user
     typed and is not sent yet; ``meaning`` makes a message or a job of it."""
 
-    def __init__(
-        self, front: Front, queue: list[str], meaning: Callable[[str], Awaitable[Say | Job]]
-    ) -> None:
+    def __init__(self, front: Front, queue: list[str], meaning: Meaning) -> None:
         self._front = front
         self._queue = queue
         self._meaning = meaning
