@@ -165,9 +165,7 @@ SCENES: dict[str, Scene] = {
         say("the total is wrong when a coupon is applied twice", "4 steps"),
         rows=44,
     ),
-    "working": Scene(
-        [*LOOKS, shell(f"echo test_api; {WAIT}")], queue, rows=20
-    ),
+    "working": Scene([*LOOKS, shell(f"echo test_api; {WAIT}")], queue, rows=20),
     "network": Scene(
         [shell('pip download "httpx>=0.27" && ls *.whl')], say("get httpx", "1 once"), rows=14
     ),
