@@ -19,14 +19,15 @@ def test_a_line_of_twenty_megabytes_takes_a_few_rows(start: Start) -> None:
     terminal = start()
     terminal.submit("!head -c 20000000 /dev/zero | tr '\\0' x")
     terminal.wait("… the end of 20 MB · ctrl-o shows all")
-    assert sum("xxxx" in row for row in terminal.scrollback) == 30
     terminal.wait_shown("the output goes with your next message")
+    assert sum("xxxx" in row for row in terminal.scrollback) == 30
 
 
 def test_of_millions_of_lines_the_end_is_shown_and_the_rest_measured(start: Start) -> None:
     terminal = start()
     terminal.submit("!yes | head -c 30000000")
     terminal.wait("… the end of 30 MB · ctrl-o shows all")
+    terminal.wait_shown("the output goes with your next message")
     assert terminal.scrollback.count("    y") == 30
 
 

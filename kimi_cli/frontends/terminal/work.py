@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
 
 from kimi_cli.protocol.event import Event
-from kimi_cli.protocol.events import TurnEnded
+from kimi_cli.protocol.events import TurnEnded, TurnStarted
 from kimi_cli.protocol.operations import Say
 from kimi_cli.protocol.stops import StopReason
 
@@ -60,6 +60,7 @@ class Work:
         self._wake = asyncio.Event()
         self.opened: Opened | None = None
         self._job: asyncio.Task[None] | None = None
+        self._told_end = False
 
     @property
     def session(self) -> Session | None:
@@ -93,6 +94,7 @@ class Work:
             await self._wake.wait()
             self._wake.clear()
             while self.session and (self._jobs or self._queue):
+                self._told_end = False
                 self._job = asyncio.create_task(self._safely(self._next()))
                 try:
                     await asyncio.shield(self._job)
@@ -102,8 +104,8 @@ class Work:
                         self._front.job_done()
 
     def interrupt(self) -> bool:
-        """Stop what runs; False when nothing does."""
-        if not self.busy or not self.session:
+        """Stop what runs; False when nothing does, or the user has read already that it ended."""
+        if not self.busy or self._told_end or not self.session:
             return False
         busy = self.session.busy
         # Also the user's own command, which then tells how far it came.
@@ -126,7 +128,10 @@ class Work:
 
     def _heard(self, event: Event) -> None:
         self._front.heard(event)
+        if isinstance(event, TurnStarted):
+            self._told_end = False
         if isinstance(event, TurnEnded) and self.session:
+            self._told_end = True
             self._settle(event, self.session)
 
     def _settle(self, ended: TurnEnded, session: Session) -> None:
