@@ -119,7 +119,7 @@ def test_compactions_are_told(kimi: Kimi, serve: Serve) -> None:
         steps += 1
         if steps > 14:
             return text("Counted to the end.")
-        command = f"python3 -c \"print('{steps} ' + 'word ' * 400)\""
+        command = f"echo {steps} $(yes word | head -n 400)"
         return tool_calls([("shell", {"command": command})])
 
     session = work(kimi, serve(answer), "--model", MODEL)

@@ -14,6 +14,8 @@ from tests.support.replies import Reply, http_error, text, tool_calls
 from tests.support.server import ScriptedServer
 from tests.support.worker import Worker, asks_for_note
 
+pytestmark = pytest.mark.long
+
 Serve = Callable[..., ScriptedServer]
 MODEL = "kimi-k2-0905-preview"
 

@@ -13,6 +13,8 @@ from tests.support.program import Kimi, Run
 from tests.support.replies import Reply, http_error, raw, text, tool_calls
 from tests.support.server import ScriptedServer
 
+pytestmark = pytest.mark.long
+
 Serve = Callable[..., ScriptedServer]
 
 OVERLOADED = http_error(429, "engine_overloaded_error", "The engine is currently overloaded")

@@ -21,6 +21,8 @@ from tests.support.recorded import Recorded
 from tests.support.replies import CallSpec, Reply, text, tool_calls
 from tests.support.server import ScriptedServer
 
+pytestmark = pytest.mark.long
+
 Serve = Callable[..., ScriptedServer]
 OFFLINE = {
     "KIMI_API_KEY": None,

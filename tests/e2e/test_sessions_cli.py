@@ -21,6 +21,8 @@ from tests.support.replies import text, tool_calls
 from tests.support.server import ScriptedServer
 from tests.support.terminal import Terminal
 
+pytestmark = pytest.mark.long
+
 Serve = Callable[..., ScriptedServer]
 EDIT = tool_calls([("edit", {"path": "calc.py", "edits": [{"old": "a - b", "new": "a + b"}]})])
 

@@ -18,6 +18,8 @@ from tests.support.replies import http_error, text, tool_calls
 from tests.support.server import ScriptedServer
 from tests.support.terminal import Terminal
 
+pytestmark = pytest.mark.long
+
 Serve = Callable[..., ScriptedServer]
 READING = [
     ("--help",), ("sessions", "-h"), ("sessions", "list"), ("sessions", "export"), ("context",),

@@ -24,6 +24,8 @@ from tests.support.recorded import Recorded
 from tests.support.replies import Reply, http_error, text, tool_calls
 from tests.support.server import ScriptedServer
 
+pytestmark = pytest.mark.long
+
 Serve = Callable[..., ScriptedServer]
 
 SOON = 3.0

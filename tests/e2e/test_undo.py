@@ -20,6 +20,8 @@ from tests.support.replies import Reply, text, tool_calls
 from tests.support.server import ScriptedServer
 from tests.support.terminal import Terminal
 
+pytestmark = pytest.mark.long
+
 Serve = Callable[..., ScriptedServer]
 BROKEN = "def add(a, b):\n    return a - b\n"
 MENDED = "def add(a, b):\n    return a + b\n"
@@ -91,7 +93,6 @@ def test_undo_asks_on_a_terminal(kimi: Kimi, serve: Serve) -> None:
     assert "undone: turn 2" in terminal.screen and state(kimi) == (MENDED, False)
 
 
-@pytest.mark.long
 def test_rewind_lists_and_goes_back(kimi: Kimi, serve: Serve) -> None:
     _, session = two_turns(kimi, serve)
     listed = done(kimi("rewind")).out.splitlines()
@@ -197,7 +198,6 @@ def test_an_undo_that_was_cut_short_is_completed(
         assert state(kimi) == (MENDED, True)
 
 
-@pytest.mark.long
 def test_what_was_edited_since_the_undo_was_cut_short_stays(kimi: Kimi, serve: Serve) -> None:
     two_turns(kimi, serve)
     done(kimi("rewind", "1", "--yes"))
@@ -212,7 +212,6 @@ def test_what_was_edited_since_the_undo_was_cut_short_stays(kimi: Kimi, serve: S
     assert done(kimi("rewind", "--json")).json() == []
 
 
-@pytest.mark.long
 def test_killed_while_files_are_restored(kimi: Kimi, serve: Serve) -> None:
     many = "mkdir many; for i in $(seq 2000); do echo old > many/$i; done"
     change = "for i in $(seq 2000); do echo new > many/$i; done"
@@ -237,7 +236,6 @@ def test_killed_while_files_are_restored(kimi: Kimi, serve: Serve) -> None:
     check_events(kimi.stored())
 
 
-@pytest.mark.long
 def test_documents_and_lists_of_a_session_that_was_rewound(kimi: Kimi, serve: Serve) -> None:
     server, session = two_turns(kimi, serve, text("three"))
     done(kimi("rewind", "1", "--yes"))
@@ -276,7 +274,6 @@ def test_a_check_runs_what_is_still_in_the_files(kimi: Kimi, serve: Serve, tmp_p
     assert "1 of 1 tool call" in checked.out
 
 
-@pytest.mark.long
 def test_usage_errors(kimi: Kimi, serve: Serve) -> None:
     for command in ("undo", "redo", "rewind"):
         empty = kimi(command)

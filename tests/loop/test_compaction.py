@@ -63,7 +63,7 @@ def worker(steps: int, note: Callable[[int], Reply] | None = None, size: int = 1
             return text("Counted to the end.")
         done["steps"] += 1
         number = done["steps"]
-        command = f"python3 -c \"print('{number} ' + 'word ' * {size // 5})\""
+        command = f"echo {number} $(yes word | head -n {size // 5})"
         return tool_calls([("shell", {"command": command})])
 
     return reply
@@ -279,7 +279,7 @@ async def test_the_facts_survive_many_compactions(stage: StageMaker, tmp_path: P
             return tool_calls([("todo", {"items": items})])
         if number % 2:
             return tool_calls([("write", {"path": f"f{number}.txt", "content": "x " * 400})])
-        command = f"python3 -c \"print('{number} ' + 'word ' * 300)\""
+        command = f"echo {number} $(yes word | head -n 300)"
         return tool_calls([("shell", {"command": command})])
 
     async with stage(reply, yolo=True, flags=small(12_000)) as s:

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from kimi_cli.agent.conversation import NEVER_RAN, UNKNOWN_RESULT
 from kimi_cli.agent.projection import Projection
 from kimi_cli.model.catalogue import lookup
@@ -31,6 +33,8 @@ from kimi_cli.protocol.stops import StopReason
 from kimi_cli.store.events_file import EVENTS, encode_event, read_events
 from kimi_cli.store.log import SessionLog
 from tests.support.validate import Rules, problems
+
+pytestmark = pytest.mark.long
 
 MODEL = "kimi-k2.5"
 
