@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kimi_cli.agent.assemble import open_session
     from kimi_cli.agent.session import Session
-    from kimi_cli.agent.setup import Opened, Setup, SetupError
+    from kimi_cli.agent.setup import Opened, Place, Setup, SetupError
     from kimi_cli.agent.stop import StopTurn
     from kimi_cli.protocol.stops import StopReason
 
 _HOME = {
     "Opened": "kimi_cli.agent.setup",
+    "Place": "kimi_cli.agent.setup",
     "Setup": "kimi_cli.agent.setup",
     "SetupError": "kimi_cli.agent.setup",
     "open_session": "kimi_cli.agent.assemble",
@@ -26,6 +27,7 @@ _HOME = {
 
 __all__ = [
     "Opened",
+    "Place",
     "Session",
     "Setup",
     "SetupError",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 from collections.abc import Callable, Sequence
@@ -14,11 +15,11 @@ from kimi_cli.agent.budget import Budget
 from kimi_cli.agent.checkpoints import limits_of as snapshot_limits
 from kimi_cli.agent.compactor import Rules
 from kimi_cli.agent.guarding import begin_probe, confine, doubts, make_policy
-from kimi_cli.agent.model_config import limits_of, missing_key
+from kimi_cli.agent.model_config import limits_of, missing_key, secrets_of
 from kimi_cli.agent.prompt import system_prompt
 from kimi_cli.agent.serving import Served, find_model, other_model
 from kimi_cli.agent.session import Session
-from kimi_cli.agent.setup import Opened, Setup, SetupError
+from kimi_cli.agent.setup import Opened, Place, Setup, SetupError
 from kimi_cli.agent.stored import Stored, confined, open_stored, started
 from kimi_cli.agent.toolbox import Toolbox
 from kimi_cli.agent.turn_host import Parts
@@ -58,7 +59,7 @@ async def open_session(setup: Setup) -> Opened:
         try:
             if stored and setup.cwd is None:
                 cwd = stored.folder()
-            loaded = _load(setup, cwd)
+            loaded = _load(setup, cwd, setup.place)
             if setup.provider is None and (problem := missing_key(loaded.settings)):
                 raise SetupError(problem, StopReason.AUTHENTICATION)
             if stored and stored.was_rewound:
@@ -108,12 +109,12 @@ def _new_log(setup: Setup, loaded: Loaded, root: Path) -> Log:
         return MemoryLog(setup.home)
 
 
-def _load(setup: Setup, cwd: Path) -> Loaded:
+def _load(setup: Setup, cwd: Path, place: Place) -> Loaded:
     root = project_root(cwd)
     return load_settings(
         env=setup.env,
         project_root=root if setup.project_settings else None,
-        flags=setup.flags,
+        flags=setup.flags_at(place),
         trusted=_trusted(setup, root),
     )
 
@@ -125,7 +126,7 @@ def _trusted(setup: Setup, root: Path) -> bool:
 async def _build(
     setup: Setup, cwd: Path, loaded: Loaded, log: Log, stored: Stored | None
 ) -> Opened:
-    workspace = _workspace(setup, loaded.settings, cwd, log)
+    workspace = _workspace(setup, loaded, cwd, log)
     try:
         return await _furnish(setup, cwd, loaded, log, stored, workspace)
     except BaseException:
@@ -142,7 +143,7 @@ async def _furnish(
     workspace: LocalWorkspace,
 ) -> Opened:
     settings = loaded.settings
-    warnings = list(loaded.warnings)
+    warnings = [*loaded.warnings, *setup.place.notes]
     # The clock runs from here: an endpoint that does not answer is a part of the run.
     budget = Budget(limits_of(settings), warn_at=settings.budget.warn_at)
     # A fork begins with the messages of another session, which the server may still have cached.
@@ -157,6 +158,7 @@ async def _furnish(
     own = make_policy(setup, loaded, workspace, [log.path], sandbox)
     own.mode = setup.first_mode
     policy = setup.policy(own) if setup.policy else own
+    secrets = secrets_of(settings)
     toolbox = Toolbox(
         default_tools(
             shell_timeout=settings.shell.timeout, shell_max_timeout=settings.shell.max_timeout
@@ -165,14 +167,25 @@ async def _furnish(
         policy=policy,
         media_kinds=served.media,
         normalise=normalise_tool_name,
-        secrets=_secrets(settings),
+        secrets=secrets,
     )
     tools = stored.tools if stored else toolbox.schemas()
 
-    async def another(model: str | None, thinking: str | None, now: Served) -> Served:
+    async def another(
+        model: str | None, thinking: str | None, now: Served, place: Place | None
+    ) -> Served:
         if setup.provider is not None:
             raise SetupError("the model of this session can't be changed")
-        return await other_model(loaded, now, model, thinking, cache_key, budget.seconds_left)
+        at = now.loaded or loaded
+        if place is None:
+            place = now.place
+        elif place is not now.place:
+            at = await asyncio.to_thread(_load, setup, cwd, place)
+            if problem := missing_key(at.settings):
+                raise SetupError(problem, StopReason.AUTHENTICATION)
+            secrets.extend(one for one in secrets_of(at.settings) if one not in secrets)
+        left = budget.seconds_left
+        return await other_model(at, now, model, thinking, cache_key, left, place=place)
 
     session = Session(
         Parts(
@@ -200,7 +213,6 @@ async def _furnish(
     except StoreError as error:
         raise SetupError(str(error), StopReason.STORE_FAILED) from None
     kept = isinstance(log, SessionLog)
-    secrets = _secrets(settings)
     history = branch(stored.events) if stored else ()
     return Opened(
         session, settings, warnings, secrets, kept, served.media, opening, sandbox, history
@@ -274,21 +286,14 @@ def _rules(settings: Settings) -> Rules:
     return Rules(context.auto_compact, context.compact_at, context.recent_tokens)
 
 
-def _secrets(settings: Settings) -> list[str]:
-    endpoint = settings.endpoint
-    values = [endpoint.api_key, *endpoint.headers.values()]
-    return [text for value in values if (text := value.get_secret_value())]
-
-
-def _workspace(setup: Setup, settings: Settings, cwd: Path, log: Log) -> LocalWorkspace:
-    # The runner drops our usual key variables; this one only the settings know.
-    named = settings.endpoint.api_key_env
-    env = {name: value for name, value in setup.env.items() if name != named}
+def _workspace(setup: Setup, loaded: Loaded, cwd: Path, log: Log) -> LocalWorkspace:
+    # The runner drops our usual key variables; these only the settings know.
+    env = {name: text for name, text in setup.env.items() if name not in loaded.key_variables}
     try:
         runner = ProcessRunner(log.outputs, env=env, helper=setup.helper)
     except OSError as error:
         raise SetupError(f"no process can be started: {error}", StopReason.INTERNAL) from None
-    more = [Path(folder) for folder in settings.workspace.add_dirs]
+    more = [Path(folder) for folder in loaded.settings.workspace.add_dirs]
     return LocalWorkspace(
         cwd,
         outputs=log.outputs,

@@ -42,6 +42,7 @@ def model_config(settings: Settings, model: str, thinking: str, session: str) ->
         ),
         retry=retry_policy(settings),
         session_id=session,
+        same_as=(entry.same_as if entry else None) or "",
         given=_given(entry) if entry else Given(),
         tokenizer=(entry.tokenizer if entry else None) or "",
         headers={name: value.get_secret_value() for name, value in endpoint.headers.items()},
@@ -89,6 +90,13 @@ def missing_key(settings: Settings) -> str | None:
         "and keeps it, KIMI_API_KEY gives one for a run; for a server of your own give --base-url; "
         "`kimi demo` needs no key"
     )
+
+
+def secrets_of(settings: Settings) -> list[str]:
+    """What of the settings must never be shown or written."""
+    endpoint = settings.endpoint
+    values = [endpoint.api_key, *endpoint.headers.values()]
+    return [text for value in values if (text := value.get_secret_value())]
 
 
 def limits_of(settings: Settings) -> Limits:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, replace
 
 from kimi_cli.agent.model_config import model_config, price_of
-from kimi_cli.agent.setup import Setup, SetupError
+from kimi_cli.agent.setup import CONFIGURED, Place, Setup, SetupError
 from kimi_cli.agent.stored import Stored
 from kimi_cli.model.build import build_endpoint, build_provider
 from kimi_cli.model.catalogue import Price
@@ -25,8 +25,9 @@ SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A provider, what it costs, the kinds of media its model takes, the name of its dialect, and
-    a doubt about it for the user."""
+    """A provider, what it costs, the kinds of media its model takes, the name of its dialect, a
+    doubt about it for the user, where it is, and the settings that say so (None: those that the
+    session was opened with)."""
 
     provider: Provider
     thinking: str
@@ -34,6 +35,8 @@ class Served:
     media: frozenset[str] = frozenset()
     dialect: str = ""
     doubt: str = ""
+    place: Place = CONFIGURED
+    loaded: Loaded | None = None
 
 
 async def find_model(
@@ -43,7 +46,10 @@ async def find_model(
     model, thinking = _model_of(loaded, stored)
     if setup.provider is not None:
         return Served(setup.provider, thinking)
-    found = await _found(_serve(loaded.settings, model, thinking, session), seconds)
+    # What is set for thinking is meant for the model of the settings.
+    yielding = bool(setup.place.name) and loaded.sources["thinking"].kind != "flag"
+    serving = _serve(loaded.settings, model, thinking, session, yielding=yielding)
+    found = replace(await _found(serving, seconds), place=setup.place, loaded=loaded)
     if blind := setup.media - found.media:
         raise SetupError(f"{found.provider.model} takes no {' and no '.join(sorted(blind))}s")
     _check_price(loaded.settings, found)
@@ -57,22 +63,26 @@ async def other_model(
     thinking: str | None,
     session: str,
     seconds: float | None,
+    *,
+    place: Place,
 ) -> Served:
-    """Another model than that of ``now`` at the same endpoint, or the same one that thinks
-    otherwise. What is None stays; a model that can't think as it was set before gets its own
-    default. Raises SetupError, also for a model that the endpoint does not list."""
+    """Another model than that of ``now`` at the same endpoint, the same one that thinks otherwise,
+    or one at ``place``, where ``loaded`` holds. What is None stays, but another place has a model
+    of its own; a model that can't think as it was set before gets its own default. Raises
+    SetupError, also for a model that the endpoint does not list."""
     settings = loaded.settings
-    name = now.provider.model if model is None else model
+    moved = place is not now.place
+    name = model or (settings.model if moved else now.provider.model)
     wish = now.thinking if thinking is None else thinking
     serving = _serve(
         settings,
         name,
         wish,
         session,
-        listed=name != now.provider.model,
+        listed=moved or name != now.provider.model,
         yielding=thinking is None,
     )
-    found = await _found(serving, seconds)
+    found = replace(await _found(serving, seconds), place=place, loaded=loaded)
     try:
         _check_price(settings, found)
         was, price = now.price, found.price

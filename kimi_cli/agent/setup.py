@@ -31,10 +31,27 @@ class SetupError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where the model of a session is, if not where the settings say: ``flags`` are the settings
+    that lead there and win over every other source, ``name`` is what it is called, ``notes`` are
+    for the user. ``trouble`` says why it can't be reached any more, "" where nothing is known."""
+
+    name: str = ""
+    flags: Mapping[str, object] = field(default_factory=dict, repr=False)
+    notes: tuple[str, ...] = ()
+    trouble: Callable[[], str] = field(default=lambda: "", repr=False)
+
+
+CONFIGURED = Place()
+"""The endpoint of the settings."""
+
+
+@dataclass(frozen=True, slots=True)
 class Setup:
     """What a session is made of; only ``from_env`` takes anything from the process's own state.
 
-    ``flags`` are settings by dotted key and win over every other source. ``cwd`` None is the
+    ``flags`` are settings by dotted key and win over every other source, ``place`` is where the
+    model is at first. ``cwd`` None is the
     process's working directory, or that of a resumed session. ``media`` are the kinds that the
     model has to take. ``provider`` stands in for the endpoint of the settings, ``policy`` puts its
     own around ours. ``trust``: the project's settings take effect in this run.
@@ -45,6 +62,7 @@ class Setup:
     env: Mapping[str, str]
     home: Path
     flags: Mapping[str, object] = field(default_factory=dict)
+    place: Place = CONFIGURED
     cwd: Path | None = None
     add_dirs: Sequence[Path] = ()
     yolo: bool = False
@@ -65,6 +83,10 @@ class Setup:
     def first_mode(self) -> Mode:
         """The mode that the session begins in."""
         return "yolo" if self.yolo else self.mode
+
+    def flags_at(self, place: Place) -> dict[str, object]:
+        """The settings that are given where the model is at ``place``."""
+        return {**self.flags, **place.flags}
 
     @classmethod
     def from_env(
@@ -92,7 +114,8 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A session ready to run. ``secrets`` must never be written anywhere; ``warnings`` are for
+    """A session ready to run. ``secrets`` must never be written anywhere, and more may come with
+    another place of the model; ``warnings`` are for
     the user; ``kept``: the session is stored; ``media``: the kinds the model takes; ``events``:
     what was recorded to open it, before anybody could listen; ``sandbox``: what holds for
     commands; ``history``: the events of a stored session that still count, oldest first."""

@@ -108,12 +108,12 @@ class Toolbox:
         normalise: Callable[[str, Sequence[str]], str | None],
         secrets: Sequence[str] = (),
     ) -> None:
-        """``secrets`` are our own keys, which no result may hold."""
+        """``secrets`` are our own keys, which no result may hold; more may come."""
         self._tools = {tool.name: tool for tool in tools}
         self._workspace = workspace
         self._permits = Permits(policy)
         self._normalise = normalise
-        self._secrets = [one for one in secrets if len(one) >= SHORTEST_SECRET]
+        self._secrets = secrets
         self.media_kinds = media_kinds
 
     def schemas(self) -> list[ToolSchema]:
@@ -277,7 +277,8 @@ class Toolbox:
     def redacted(self, text: str) -> str:
         """The text without our own keys."""
         for secret in self._secrets:
-            text = text.replace(secret, OWN_KEY)
+            if len(secret) >= SHORTEST_SECRET:
+                text = text.replace(secret, OWN_KEY)
         return text
 
     def _redacted(self, output: ToolOutput) -> ToolOutput:

@@ -24,6 +24,7 @@ from kimi_cli.protocol.events import ModelChanged, ToolResult, UserMessage
 from kimi_cli.protocol.messages import TextPart, ToolCallPart, Usage
 from kimi_cli.protocol.modes import Mode
 from kimi_cli.protocol.provider import Completed, ModelError, ModelRequest, Provider
+from kimi_cli.protocol.stops import StopReason
 from kimi_cli.protocol.tools import ToolSchema
 from kimi_cli.protocol.workspace import FileTouch, Workspace
 from kimi_cli.store.errors import StoreError
@@ -32,7 +33,9 @@ from kimi_cli.store.log import Log
 if TYPE_CHECKING:
     from kimi_cli.agent.restoring import Snapshots
     from kimi_cli.agent.serving import Served
+    from kimi_cli.agent.setup import Place
     from kimi_cli.safety.rules import RuleSet
+    from kimi_cli.settings import Loaded
 
 
 class ClosableWorkspace(Workspace, Protocol):
@@ -50,8 +53,11 @@ class OwnPolicy(Protocol):
 
 
 class FindModel(Protocol):
-    def __call__(self, model: str | None, thinking: str | None, now: Served) -> Awaitable[Served]:
-        """Another model than the one of ``now``; what is None stays. Raises SetupError."""
+    def __call__(
+        self, model: str | None, thinking: str | None, now: Served, place: Place | None
+    ) -> Awaitable[Served]:
+        """Another model than the one of ``now``, or one elsewhere; what is None stays. Raises
+        SettingsError, SetupError."""
         ...
 
 
@@ -126,6 +132,16 @@ class TurnHost:
         return self._served.thinking
 
     @property
+    def place(self) -> Place:
+        """Where the model is."""
+        return self._served.place
+
+    @property
+    def loaded(self) -> Loaded | None:
+        """The settings that lead to the model; None for one that was put in by hand."""
+        return self._served.loaded
+
+    @property
     def media(self) -> frozenset[str]:
         """The kinds of media that the model takes."""
         return self._served.media
@@ -181,6 +197,9 @@ class TurnHost:
 
     def stop_for(self, error: ModelError) -> StopTurn:
         remedy = REMEDIES[error.kind]
+        if trouble := self.place.trouble():
+            # What a port answers that somebody else has by now tells nothing.
+            return StopTurn(StopReason.TEMPORARY, trouble, error)
         return StopTurn(remedy.stop, f"{error.message.rstrip('.')}. {remedy.advice}", error)
 
     async def ask(self, call: ToolCallPart, wish: Wish) -> Leave:

@@ -24,6 +24,7 @@ from kimi_cli.store.errors import StoreError
 
 if TYPE_CHECKING:
     from kimi_cli.agent.serving import Served
+    from kimi_cli.agent.setup import Place
 
 log = logging.getLogger(__name__)
 
@@ -60,11 +61,14 @@ class TurnRunner(TurnHost):
         StoreError."""
         return await self._attend(self._compact(focus))
 
-    async def switch_model(self, model: str | None = None, thinking: str | None = None) -> bool:
-        """Go on with another model, or another way of thinking; None leaves it as it is. False when
-        that holds only as soon as the running turn has ended. Raises SetupError, with words for
-        people, and StoreError; nothing has changed then."""
-        found = await self._find_model(model, thinking, self._next or self._served)
+    async def switch_model(
+        self, model: str | None = None, thinking: str | None = None, place: Place | None = None
+    ) -> bool:
+        """Go on with another model, another way of thinking, or the model of another place; None
+        leaves it as it is. False when that holds only as soon as the running turn has ended.
+        Raises SetupError and SettingsError, with words for people, and StoreError; nothing has
+        changed then."""
+        found = await self._find_model(model, thinking, self._next or self._served, place)
         if self.busy:
             if self._next:
                 self._former.append(self._next.provider)

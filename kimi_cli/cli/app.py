@@ -77,6 +77,15 @@ def main(
     base_url: Annotated[
         str | None, typer.Option(help="The endpoint's URL, usually ending in /v1.", metavar="URL")
     ] = None,
+    local: Annotated[
+        str | None,
+        typer.Option(
+            "--local",
+            help="Use the server that `kimi serve` runs here; with a MODEL that one, started if "
+            "need be.",
+            metavar="[MODEL]",
+        ),
+    ] = None,
     dialect: Annotated[
         str | None,
         typer.Option(
@@ -222,6 +231,7 @@ def main(
         resume=resume,
         fork=fork,
         debug=debug,
+        local=local,
     )
     raise typer.Exit(_start(options, context.meta.get(PROMPT, "")))
 

@@ -17,19 +17,21 @@ _KEY_LIKE = re.compile(
 class _Redacted(logging.Formatter):
     def __init__(self, secrets: Sequence[str]) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
-        self._secrets = [s for s in secrets if len(s) >= 4]
+        self._secrets = secrets
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
         for secret in self._secrets:
-            text = text.replace(secret, "[redacted]")
+            if len(secret) >= 4:
+                text = text.replace(secret, "[redacted]")
         return _KEY_LIKE.sub(lambda m: f"{m.group(1) or m.group(2)}[redacted]", text)
 
 
 def start_log(home: Path, secrets: Sequence[str]) -> Path:
     """Send every log record to a new file that only the user can read; returns its path.
 
-    ``secrets`` and whatever looks like a key are blanked. Raises OSError when it can't be made.
+    ``secrets``, also those added later, and whatever looks like a key are blanked. Raises OSError
+    when it can't be made.
     """
     folder = home / "logs"
     for made in (home, folder):

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from kimi_cli.cli.exit_codes import EXIT_CODES
 from kimi_cli.cli.starting import (
+    GaveUp,
     Options,
     UsageError,
     begin_debug,
     check_session,
     chosen,
     expire,
+    first_place,
     make_setup,
     open_run,
     tell,
@@ -41,10 +43,13 @@ def start(options: Options) -> int:
     try:
         _check_usage(options)
         resume = options.resume if options.resume else chosen(options)
+        place = first_place(options, terminal=False)
         # First of all: it starts up on another core while the rest is imported.
         helper = launch_helper()
     except (UsageError, OSError) as error:
         return _fail(options, str(error))
+    except GaveUp as error:
+        return _fail(options, str(error), error.reason)
     except StoreError as error:
         return _fail(options, str(error), StopReason.STORE_FAILED)
 
@@ -58,7 +63,7 @@ def start(options: Options) -> int:
     try:
         message = _message(options)
         schema = _schema(options.json_schema)
-        setup = make_setup(options, home, resume, helper)
+        setup = make_setup(options, home, resume, helper, place)
     except (UsageError, InputError) as error:
         return _fail(options, str(error))
 

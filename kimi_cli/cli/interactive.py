@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 from kimi_cli.cli.exit_codes import EXIT_CODES
 from kimi_cli.cli.starting import (
+    GaveUp,
     Options,
     UsageError,
     begin_debug,
     check_session,
     chosen,
     expire,
+    first_place,
     make_setup,
     open_run,
     tell,
@@ -52,10 +54,14 @@ def start(options: Options, prompt: str = "") -> int:
     try:
         check_session(options)
         resume = options.resume if options.resume else chosen(options)
+        place = first_place(options, terminal=True)
         helper = launch_helper()
     except (UsageError, OSError) as error:
         tell(str(error))
         return EXIT_CODES[StopReason.CONFIGURATION]
+    except GaveUp as error:
+        tell(str(error))
+        return EXIT_CODES[error.reason]
     except StoreError as error:
         tell(str(error))
         return EXIT_CODES[StopReason.STORE_FAILED]
@@ -82,7 +88,7 @@ def start(options: Options, prompt: str = "") -> int:
     from kimi_cli.agent import SetupError
 
     try:
-        setup = make_setup(options, home, resume, helper)
+        setup = make_setup(options, home, resume, helper, place)
         code = run_loop(run(replace(setup, on_ask="wait"), open_one, prompt))
     except SettingsError as error:
         from kimi_cli.cli.options import flag_problems

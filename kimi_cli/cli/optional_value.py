@@ -13,13 +13,15 @@ from typer.core import TyperGroup
 
 from kimi_cli.cli.output import judged
 
-OPTIONAL = ("-r", "--resume")
+OPTIONAL = ("-r", "--resume", "--local")
+ONE_WORD = ("--local",)
+"""Options whose value has no blanks: a prompt may follow them."""
 PROMPT = "kimi.prompt"
 """Where the context keeps the words that are no command."""
 
 
 class Main(TyperGroup):
-    """The main command: ``-r`` without an ID is ``-r ''``."""
+    """The main command: ``-r`` without an ID is ``-r ''``, and ``--local`` likewise."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         # This prints the help.
@@ -57,19 +59,25 @@ class Main(TyperGroup):
 
 def filled(args: Sequence[str], flags: Collection[str], optional: Collection[str]) -> list[str]:
     """``args`` with an empty value after each option of ``optional`` that is followed by none: by
-    the end, or by another option. ``flags`` are the options that take no value; whatever follows
-    the first word that is no option and no value is left alone."""
+    the end, by another option, or by what can't be its value. ``flags`` are the options that take
+    no value; whatever follows the first word that is no option and no value is left alone."""
     result: list[str] = []
     rest = list(args)
     while rest and rest[0].startswith("-") and rest[0] not in ("-", "--"):
         word = rest.pop(0)
         result.append(word)
         waiting = _waiting(word, flags)
-        if waiting in optional and (not rest or (len(rest[0]) > 1 and rest[0][0] == "-")):
+        if waiting in optional and (not rest or not _is_value(waiting, rest[0])):
             result.append("")
         elif waiting and rest:
             result.append(rest.pop(0))
     return result + rest
+
+
+def _is_value(option: str | None, word: str) -> bool:
+    if option in ONE_WORD and len(word.split()) != 1:
+        return False
+    return not (len(word) > 1 and word[0] == "-")
 
 
 def _waiting(word: str, flags: Collection[str]) -> str | None:

@@ -9,18 +9,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from kimi_cli.protocol.stops import StopReason
+
 if TYPE_CHECKING:
-    from kimi_cli.agent import Opened, Setup
+    from kimi_cli.agent import Opened, Place, Setup
     from kimi_cli.protocol.modes import Mode
     from kimi_cli.workspace.launch import Helper
 
 EXPIRY_SECONDS = 0.5
+LOCAL_SAYS = {
+    "endpoint.base_url": "--base-url",
+    "endpoint.dialect": "--dialect",
+    "model": "--model",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """The command line as given; ``flags`` are settings by dotted key, an empty ``resume`` leaves
-    the choice of the session to the user."""
+    the choice of the session to the user, an empty ``local`` means whichever server runs here."""
 
     flags: Mapping[str, object]
     prompt: str | None = None
@@ -39,10 +46,20 @@ class Options:
     resume: str | None = None
     fork: bool = False
     debug: bool = False
+    local: str | None = None
 
 
 class UsageError(Exception):
     """The command line can't be carried out; the message is for people."""
+
+
+class GaveUp(Exception):
+    """The user does not wait for what a run needs; the message is for people, ``reason`` gives the
+    exit code."""
+
+    def __init__(self, message: str, reason: StopReason) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 def typed_flags(flags: Mapping[str, object]) -> dict[str, object]:
@@ -59,14 +76,19 @@ def typed_flags(flags: Mapping[str, object]) -> dict[str, object]:
     }
 
 
-def make_setup(options: Options, home: Path, resume: str | None, helper: Helper) -> Setup:
-    """The setup of a session. Raises UsageError."""
+def make_setup(
+    options: Options, home: Path, resume: str | None, helper: Helper, place: Place | None
+) -> Setup:
+    """The setup of a session; ``place`` None: its model is where the settings say. Raises
+    UsageError."""
     from kimi_cli.agent import Setup
+    from kimi_cli.agent.setup import CONFIGURED
 
     return Setup(
         env=dict(os.environ),
         home=home,
         flags=typed_flags(options.flags),
+        place=place or CONFIGURED,
         cwd=folder_of(options.cwd) if options.cwd else None,
         add_dirs=[folder_of(folder) for folder in options.add_dirs],
         mode=options.mode,
@@ -91,8 +113,26 @@ async def open_run(options: Options, setup: Setup) -> Opened:
     return await open_session(setup)
 
 
+def first_place(options: Options, *, terminal: bool) -> Place | None:
+    """Where ``--local`` leads, waited for; None without it. ``terminal``: somebody sits there.
+    Raises UsageError, GaveUp."""
+    if options.local is None:
+        return None
+    from kimi_cli.cli.local import local_place
+    from kimi_cli.settings import kimi_home
+
+    return local_place(options.local, kimi_home(os.environ), terminal=terminal)
+
+
 def check_session(options: Options) -> None:
     """Raise UsageError for flags about the session that don't go together."""
+    if options.local is not None:
+        for name, flag in LOCAL_SAYS.items():
+            if name in options.flags:
+                raise UsageError(
+                    f"--local and {flag} can't be given together: the local server says it "
+                    "(--local NAME says which server)"
+                )
     stored = options.continue_last or options.resume is not None
     if options.continue_last and options.resume is not None:
         raise UsageError("--continue and --resume can't be given together")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from kimi_cli.model.catalogue import Given, ModelInfo, lookup
+from kimi_cli.model.catalogue import Given, ModelInfo, lookup_as
 from kimi_cli.model.dialects import (
     AUTO,
     Dialect,
@@ -35,8 +35,9 @@ class ModelConfig:
     openai-compatible, so look at an unknown endpoint with ``endpoint.detect`` first.
     ``thinking`` is "on" or "" (the model's default), "off", or an effort. ``temperature`` and
     ``top_p`` are sent only when they are set or the model is self-hosted. ``session_id`` keeps
-    the requests of a session on one prompt cache. ``info`` replaces the catalogue's row, ``given``
-    is what the user says of the model, over all else. ``tokenizer`` is the path of its
+    the requests of a session on one prompt cache. ``same_as`` names the model that it is where
+    ``model`` is only a name for it, ``info`` replaces the catalogue's row, ``given`` is what the
+    user says of the model, over all else. ``tokenizer`` is the path of its
     ``tiktoken.model`` or of the folder with it.
     """
 
@@ -51,6 +52,7 @@ class ModelConfig:
     timeouts: Timeouts = field(default_factory=Timeouts)
     retry: Policy = field(default_factory=Policy)
     session_id: str = ""
+    same_as: str = ""
     info: ModelInfo | None = None
     given: Given = field(default_factory=Given)
     tokenizer: str = ""
@@ -86,7 +88,7 @@ def build_provider(config: ModelConfig, endpoint: Endpoint | None = None) -> Mod
     """A provider for the configuration, and for ``endpoint`` where that was built of it before.
     Quick, and without any I/O. Raises ConfigError for a configuration that can't work."""
     dialect = _dialect(config)
-    info = config.given.over(config.info or lookup(config.model))
+    info = config.given.over(config.info or lookup_as(config.model, config.same_as))
     provider = ChatProvider(
         endpoint or build_endpoint(config),
         dialect,

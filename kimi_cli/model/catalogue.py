@@ -116,6 +116,15 @@ def lookup(model_id: str) -> ModelInfo:
     )
 
 
+def lookup_as(model_id: str, same_as: str = "") -> ModelInfo:
+    """The row for a model that is served under the name ``model_id`` and is ``same_as``; without
+    that, the name alone tells."""
+    if not same_as:
+        return lookup(model_id)
+    row = lookup(same_as)
+    return replace(row, id=model_id, repository=same_as if "/" in same_as else row.repository)
+
+
 def merge_endpoint(info: ModelInfo, entry: Mapping[str, Any]) -> ModelInfo:
     """The row corrected by what the endpoint says of the model in GET /models: the window, and
     for models that are not listed what Moonshot's entries add (``supports_image_in``,

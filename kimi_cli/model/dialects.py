@@ -191,9 +191,10 @@ def _template(info: ModelInfo, on: bool) -> dict[str, Any]:
     if info.keeps_thinking:
         return {"chat_template_kwargs": {"thinking": True, "preserve_thinking": True}}
     if info.thinking == "switchable":
-        return {"chat_template_kwargs": {"thinking": on}}
+        # Qwen and GLM have another name for it than Kimi; templates ignore what they don't know.
+        other = {} if info.listed else {"enable_thinking": on}
+        return {"chat_template_kwargs": {"thinking": on, **other}}
     if info.thinking == "unknown" and not on:
-        # Qwen's name for it and Kimi's; templates ignore what they don't know.
         return {"chat_template_kwargs": {"thinking": False, "enable_thinking": False}}
     return {}
 

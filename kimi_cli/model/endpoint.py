@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kimi_cli.model.build import ModelConfig, build_endpoint
-from kimi_cli.model.catalogue import ModelInfo, Price, lookup, merge_endpoint
+from kimi_cli.model.catalogue import ModelInfo, Price, lookup, lookup_as, merge_endpoint
 from kimi_cli.model.dialects import AUTO, Dialect, dialect_named, recognise, recognised
 from kimi_cli.model.provider import Endpoint
 from kimi_cli.model.wire import RequestFailed
@@ -49,7 +49,7 @@ async def _list(endpoint: Endpoint, config: ModelConfig) -> Models:
     except RequestFailed as failure:
         return Models(_dialect(config, []), error=failure.error)
     dialect = _dialect(config, entries)
-    rows = [_listed(entry, dialect, config.base_url) for entry in entries if entry.get("id")]
+    rows = [_listed(entry, dialect, config) for entry in entries if entry.get("id")]
     return Models(dialect, tuple(sorted(rows, key=lambda row: row.id)))
 
 
@@ -88,13 +88,12 @@ def _dialect(config: ModelConfig, entries: list[dict[str, Any]]) -> Dialect:
     return recognise(config.base_url, {"data": entries})
 
 
-def _listed(entry: dict[str, Any], dialect: Dialect, base_url: str) -> Listed:
-    info = merge_endpoint(lookup(str(entry["id"])), entry)
-    if not info.listed and entry.get("root"):
+def _listed(entry: dict[str, Any], dialect: Dialect, config: ModelConfig) -> Listed:
+    name = str(entry["id"])
+    same_as = config.same_as if name == config.model else ""
+    if not same_as and not lookup(name).listed:
         # A model served under another name: vLLM tells the one it was loaded from.
-        name = str(entry["root"])
-        root = lookup(name)
-        repository = name if "/" in name else root.repository
-        root = replace(root, id=info.id, repository=repository)
-        info = merge_endpoint(root, entry)
-    return Listed(info.id, info, info.media(dialect.hosted), price_at(info, dialect, base_url))
+        same_as = str(entry.get("root") or "")
+    info = merge_endpoint(lookup_as(name, same_as), entry)
+    price = price_at(info, dialect, config.base_url)
+    return Listed(info.id, info, info.media(dialect.hosted), price)

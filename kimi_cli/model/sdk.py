@@ -127,6 +127,8 @@ class Connection:
 
         http = httpx2.AsyncClient(
             verify=tls_context(self._base_url, os.environ),
+            # Nobody else reaches our loopback: a proxy would only get to see what is said there.
+            trust_env=not _is_loopback(urlsplit(self._base_url).hostname or ""),
             timeout=httpx2.Timeout(None, connect=self._connect_timeout, write=60.0),
             # A redirect could carry the conversation to another host; the user is told instead.
             follow_redirects=False,
@@ -151,6 +153,15 @@ class Connection:
 
         omitted = {"OpenAI-Organization": Omit(), "OpenAI-Project": Omit()}
         return {**omitted, **self._headers}
+
+
+def _is_loopback(host: str) -> bool:
+    import ipaddress
+
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 async def _without_key(request: httpx2.Request) -> None:

@@ -117,6 +117,9 @@ _K2 = ModelFacts(
     aliases=("kimi-k2", "kimi-k2-0711-preview", "k2"),
     notes=("an instruct model: a reasoning parser would take its answers for thoughts",),
     source=f"{_GUIDE} of Kimi-K2; {_RECIPES}",
+    # Attention, the shared expert, the first layer and the vocabulary, from config.json: 12 billion
+    # parameters, of which the vocabulary's 2.3 are in bfloat16.
+    common_bytes=15 * _GB,
 )
 
 _K2_0905 = replace(
@@ -146,6 +149,8 @@ _THINKING = replace(
     max_context=_256K,
     reasoning_parser="kimi_k2",
     thinking="always",
+    # All but the experts is in bfloat16 here.
+    common_bytes=24 * _GB,
     profiles=(
         Profile(
             ("gfx942", "gfx950"),

@@ -11,10 +11,11 @@ from typing import Any
 from kimi_cli.serve.facts import Gpu, Node, Process
 from kimi_cli.serve.probing import (
     MIB,
+    Ask,
     Pairs,
     Sight,
     all_joined,
-    ask,
+    ask_here,
     partly_joined,
     program_name,
     visible,
@@ -37,11 +38,24 @@ class Cards:
     driver: str = ""
 
 
-def find_amd(env: Mapping[str, str]) -> Sight:
-    """The AMD GPUs of this computer that a program started with `env` may use. Never raises."""
+_STATIC = ("amd-smi", "static", "--asic", "--vram", "--driver", "--json")
+_METRIC = ("amd-smi", "metric", "--mem-usage", "--json")
+_PROCESS = ("amd-smi", "process", "--json")
+_TOPOLOGY = ("amd-smi", "topology", "--json")
+_OLDER = (
+    *("rocm-smi", "--showproductname", "--showmeminfo", "vram", "--showdriverversion"),
+    *("--showpids", "--json"),
+)
+_OLDER_TOPOLOGY = ("rocm-smi", "--showtopotype", "--json")
+QUESTIONS = (_STATIC, _METRIC, _PROCESS, _TOPOLOGY, _OLDER, _OLDER_TOPOLOGY)
+"""All that `find_amd` may ask."""
+
+
+def find_amd(env: Mapping[str, str], ask: Ask = ask_here) -> Sight:
+    """The AMD GPUs that a program started with `env` may use, where `ask` asks. Never raises."""
     problems = []
     for look in (_by_amd_smi, _by_rocm_smi):
-        found = look(env)
+        found = look(env, ask)
         if isinstance(found, Cards):
             return _sight(found, env)
         problems.append(found)
@@ -63,13 +77,11 @@ def _sight(cards: Cards, env: Mapping[str, str]) -> Sight:
     return Sight(Node(gpus, nvlink=joined, driver=cards.driver, vendor="amd"), tuple(notes))
 
 
-def _by_amd_smi(env: Mapping[str, str]) -> Cards | str:
-    static = ask("amd-smi", "static", "--asic", "--vram", "--driver", "--json", env=env)
+def _by_amd_smi(env: Mapping[str, str], ask: Ask) -> Cards | str:
+    static = ask(_STATIC, env)
     if static.problem:
         return static.problem
-    metric = ask("amd-smi", "metric", "--mem-usage", "--json", env=env)
-    used = ask("amd-smi", "process", "--json", env=env)
-    topology = ask("amd-smi", "topology", "--json", env=env)
+    metric, used, topology = ask(_METRIC, env), ask(_PROCESS, env), ask(_TOPOLOGY, env)
     cards = amd_smi_cards(static.out, metric.out, used.out, topology.out)
     return cards if cards.gpus else "amd-smi lists no GPU"
 
@@ -104,15 +116,11 @@ def amd_smi_cards(static: str, metric: str, process: str, topology: str) -> Card
     return Cards(tuple(gpus), _xgmi(topology), next(filter(None, drivers), ""))
 
 
-def _by_rocm_smi(env: Mapping[str, str]) -> Cards | str:
-    said = ask(
-        *("rocm-smi", "--showproductname", "--showmeminfo", "vram", "--showdriverversion"),
-        *("--showpids", "--json"),
-        env=env,
-    )
+def _by_rocm_smi(env: Mapping[str, str], ask: Ask) -> Cards | str:
+    said = ask(_OLDER, env)
     if said.problem:
         return said.problem
-    topology = ask("rocm-smi", "--showtopotype", "--json", env=env)
+    topology = ask(_OLDER_TOPOLOGY, env)
     cards = rocm_smi_cards(said.out, topology.out)
     return cards if cards.gpus else "rocm-smi lists no GPU"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Vendor = Literal["nvidia", "amd", ""]
+Vendor = Literal["nvidia", "amd", "cpu", ""]
 KvDtype = Literal["auto", "fp8"]
 Thinking = Literal["none", "switchable", "always", "effort"]
 KvKind = Literal["mla", "gqa"]
@@ -44,7 +44,11 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One computer. `nvlink` says whether its GPUs reach each other so; None when unknown."""
+    """One computer. `nvlink` says whether its GPUs reach each other so; None when unknown.
+
+    `address` is where other nodes reach it, on the network interface `interface`; "" where that
+    is not known, and `host` has to do.
+    """
 
     gpus: tuple[Gpu, ...]
     host: str = "localhost"
@@ -52,6 +56,8 @@ class Node:
     driver: str = ""
     cuda: str = ""
     vendor: Vendor = "nvidia"
+    address: str = ""
+    interface: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +185,9 @@ class ModelFacts:
     activations, CUDA and its graphs take on each GPU: an estimate. `tool_parser` and
     `reasoning_parser` are vLLM's names, "" for none. `decode_context`: its cache was seen to be
     shared out over tensor-parallel ranks (DCP) with a gain. `hosted_only`: there are no weights to
-    serve. `estimated` names every fact that is not from a source, in words for the user.
+    serve. `common_bytes` is what of the weights is no routed expert (0: not known): all copies of a
+    data-parallel server keep it, while they share out the experts. `estimated` names every fact
+    that is not from a source, in words for the user.
     """
 
     id: str
@@ -205,6 +213,7 @@ class ModelFacts:
     notes: tuple[str, ...] = ()
     estimated: tuple[str, ...] = ()
     source: str = ""
+    common_bytes: int = 0
 
 
 # --- what is asked for ---
@@ -216,6 +225,7 @@ class Wish:
 
     `variant` names a repository or a quantisation ("int4", "nvfp4"). `sessions` is how many at
     full context must fit at once. `utilisation` is the share of each GPU's total memory.
+    `data_parallel` copies, if asked for, keep the attention each and share the experts out.
     """
 
     context: int | None = None
@@ -229,6 +239,7 @@ class Wish:
     host: str = "127.0.0.1"
     port: int = 8000
     served_name: str = ""
+    data_parallel: int | None = None
 
 
 # --- the answer ---

@@ -154,7 +154,8 @@ def _evaluate(
     if dtype == "fp8" and not all(_has_fp8(gpu) for gpu in chosen):
         return "an fp8 cache needs Ada, Hopper, MI300 or newer"
     share = min(asked, *(memory.highest_utilisation(gpu) for gpu in chosen))
-    weights = memory.weight_gpu_bytes(variant.weight_bytes, model.layers, layout)
+    common = model.common_bytes if wish.data_parallel else 0
+    weights = memory.weight_gpu_bytes(variant.weight_bytes, model.layers, layout, common)
     budgets = [memory.budget(gpu, share) for gpu in chosen]
     room = min(budgets) - weights - model.overhead_bytes
     cache = memory.cache(model.kv, layout, dtype, room)

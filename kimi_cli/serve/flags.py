@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from kimi_cli.serve.facts import EnvVar, Flag, ModelFacts, NodeCommand, Plan, Wish
-from kimi_cli.serve.fit import Fit
+from kimi_cli.serve.facts import EnvVar, Flag, Layout, ModelFacts, NodeCommand, Plan, Wish
+from kimi_cli.serve.fit import Fit, Place
 
 MASTER_PORT = 29_501
 DATA_PORT = 29_550
@@ -139,7 +139,7 @@ def _parallel(fit: Fit) -> Iterable[Flag]:
         yield Flag("--data-parallel-size", str(layout.data), "as many copies share the requests")
     if layout.expert_parallel:
         yield Flag(
-            "--enable-expert-parallel", None, "experts stay whole: their blocks can't be cut so"
+            "--enable-expert-parallel", None, "experts stay whole and are shared out over the GPUs"
         )
     if layout.decode_context > 1:
         yield Flag(
@@ -214,49 +214,64 @@ def commands(
 ) -> tuple[NodeCommand, ...]:
     """What to start on each node, the head first."""
     base = ["vllm", "serve", fit.variant.repo, *(word for flag in flags for word in words(flag))]
+    nodes, layout = len(fit.places), fit.candidate.layout
     found = []
     for rank, place in enumerate(fit.places):
-        argv = (*base, *_rank_words(fit, rank))
-        variables = list(shared)
-        used = [gpu.index for gpu in place.gpus]
-        if len(used) < len(place.node.gpus):
-            name = "HIP_VISIBLE_DEVICES" if place.node.vendor == "amd" else "CUDA_VISIBLE_DEVICES"
-            text = ",".join(str(index) for index in used)
-            variables.append(EnvVar(name, text, "the GPUs of this plan, the others stay free"))
-        if rank == 0:
-            variables.append(KEY)
-        found.append(NodeCommand(place.node.host, rank, argv, tuple(variables)))
+        first = str(rank * layout.data // nodes)
+        every, others = rank_words(layout, nodes, head_of(fit), str(rank), first)
+        argv = (*base, *every, *(others if rank else ()))
+        variables = (*shared, *_node_variables(place, nodes), *((KEY,) if rank == 0 else ()))
+        found.append(NodeCommand(place.node.host, rank, argv, variables))
     return tuple(found)
 
 
-def _rank_words(fit: Fit, rank: int) -> tuple[str, ...]:
-    """What differs from node to node (vllm docs/serving/parallelism_scaling.md and
-    data_parallel_deployment.md)."""
-    nodes = len(fit.places)
-    head = fit.places[0].node.host
+def head_of(fit: Fit) -> str:
+    """Where the other nodes reach the first."""
+    head = fit.places[0].node
+    return head.address or head.host
+
+
+def _node_variables(place: Place, nodes: int) -> Iterable[EnvVar]:
+    node = place.node
+    used = [gpu.index for gpu in place.gpus]
+    if len(used) < len(node.gpus):
+        amd = node.vendor == "amd"
+        name = "HIP_VISIBLE_DEVICES" if amd else "CUDA_VISIBLE_DEVICES"
+        text = ",".join(str(index) for index in used)
+        if not amd and len({gpu.name for gpu in node.gpus}) > 1:
+            yield EnvVar(
+                "CUDA_DEVICE_ORDER", "PCI_BUS_ID", "CUDA numbers the fastest first otherwise"
+            )
+        yield EnvVar(name, text, "the GPUs of this plan, the others stay free")
+    if nodes > 1 and node.address:
+        yield EnvVar("VLLM_HOST_IP", node.address, "where the other nodes reach this one")
+    if nodes > 1 and node.interface:
+        for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+            yield EnvVar(name, node.interface, "the network that joins the nodes")
+
+
+def rank_words(
+    layout: Layout, nodes: int, head: str, rank: str, first: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What tells a node its place: the arguments of every node, and those that all but the head
+    have besides (vllm docs/serving/parallelism_scaling.md, data_parallel_deployment.md).
+
+    `head` is the head's address, `rank` the node's number and `first` that of its first
+    data-parallel copy, all as they are to be written. Nothing for a single node.
+    """
     if nodes == 1:
-        return ()
-    layout = fit.candidate.layout
+        return (), ()
     if layout.data > 1:
-        local = layout.data // nodes
-        start = ("--headless", "--data-parallel-start-rank", str(rank * local)) if rank else ()
-        return (
-            "--data-parallel-size-local",
-            str(local),
-            "--data-parallel-address",
-            head,
-            "--data-parallel-rpc-port",
-            str(DATA_PORT),
-            *start,
+        every = (
+            *("--data-parallel-size-local", str(layout.data // nodes)),
+            *("--data-parallel-address", head),
+            *("--data-parallel-rpc-port", str(DATA_PORT)),
         )
-    return (
-        "--nnodes",
-        str(nodes),
-        "--node-rank",
-        str(rank),
-        "--master-addr",
-        head,
-        "--master-port",
-        str(MASTER_PORT),
-        *(("--headless",) if rank else ()),
+        return every, ("--headless", "--data-parallel-start-rank", first)
+    ranks = (
+        *("--nnodes", str(nodes)),
+        *("--node-rank", rank),
+        *("--master-addr", head),
+        *("--master-port", str(MASTER_PORT)),
     )
+    return ranks, ("--headless",)

@@ -56,7 +56,7 @@ def candidates(
         blocks = variant.expert_blocks
         # Without expert parallelism vLLM cuts each expert over tensor and data ranks alike.
         whole = bool(model.experts and blocks and blocks % (layout.tensor * layout.data))
-        if not whole:
+        if not whole and not (wish.data_parallel and model.experts and layout.data > 1):
             yield found
         else:
             cut = Layout(layout.tensor, layout.pipeline, layout.data, layout.decode_context, True)
@@ -90,6 +90,7 @@ def _replicas(
 ) -> Iterator[Candidate]:
     if wish.pipeline_parallel not in (None, 1):
         return
+    wanted = wish.data_parallel
     for tensor in tensors:
         if tensor > sizes[0]:
             continue
@@ -97,8 +98,8 @@ def _replicas(
             for nodes in range(len(sizes), 0, -1):
                 local = sizes[nodes - 1] // tensor
                 # More copies in one node only serve more people at once.
-                for copies in (1, *(range(2, local + 1) if wish.sessions else ())):
-                    if copies <= local:
+                for copies in (1, *(range(2, local + 1) if wish.sessions or wanted else ())):
+                    if copies <= local and wanted in (None, copies * nodes):
                         layout = Layout(tensor, 1, copies * nodes, decode)
                         yield Candidate(layout, nodes, tensor * copies)
 
@@ -107,6 +108,8 @@ def _stages_inside(
     model: ModelFacts, tensors: list[int], most: int, wish: Wish
 ) -> Iterator[Candidate]:
     wanted = wish.pipeline_parallel
+    if wish.data_parallel not in (None, 1):
+        return
     for stages in range(2, min(most, model.layers) + 1):
         for tensor in sorted(tensors, reverse=True):
             if wanted in (None, stages) and tensor * stages <= most:
@@ -117,6 +120,8 @@ def _stages_inside(
 def _across(
     model: ModelFacts, tensors: list[int], sizes: list[int], spans: bool, wish: Wish
 ) -> Iterator[Candidate]:
+    if wish.data_parallel not in (None, 1):
+        return
     for nodes in range(2, len(sizes) + 1):
         least = sizes[nodes - 1]
         for wide in (True, False) if spans else (False,):

@@ -55,10 +55,15 @@ def state_gpu_bytes(kv: KvShape, layout: Layout) -> int:
     return _up(kv.state_bytes, layout.tensor * layout.pipeline)
 
 
-def weight_gpu_bytes(weight_bytes: int, layers: int, layout: Layout) -> int:
-    """The weights on the fullest GPU: layers don't always divide evenly into stages."""
-    stage = _up(weight_bytes * max(1, _up(layers, layout.pipeline)), max(1, layers))
-    return _up(stage, layout.tensor)
+def weight_gpu_bytes(weight_bytes: int, layers: int, layout: Layout, common_bytes: int = 0) -> int:
+    """The weights on the fullest GPU: layers don't always divide evenly into stages. With
+    `common_bytes` all but those are experts that the data-parallel copies share out."""
+    stages = max(1, _up(layers, layout.pipeline))
+    if not common_bytes or not layout.expert_parallel:
+        return _up(_up(weight_bytes * stages, max(1, layers)), layout.tensor)
+    common = _up(_up(common_bytes * stages, max(1, layers)), layout.tensor)
+    experts = _up((weight_bytes - common_bytes) * stages, max(1, layers))
+    return common + _up(experts, layout.expert_ranks)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 
 from kimi_cli.serve.facts import Gpu, Node, Process
 from kimi_cli.serve.probing import (
     MIB,
     SHARED,
+    Ask,
     Pairs,
     Sight,
     all_joined,
-    ask,
+    ask_here,
     partly_joined,
     program_name,
-    unified_memory,
+    read_meminfo,
     visible,
 )
 
@@ -27,6 +28,14 @@ FIELDS = (
 OLD_FIELDS = ("index", "uuid", "name", "memory.total", "memory.free", "driver_version")
 """Those that drivers before R510 have too."""
 _CSV = "--format=csv,noheader,nounits"
+_QUERY = ("nvidia-smi", "--query-gpu=" + ",".join(FIELDS), _CSV)
+_OLD_QUERY = ("nvidia-smi", "--query-gpu=" + ",".join(OLD_FIELDS), _CSV)
+_USED = ("nvidia-smi", "--query-compute-apps=gpu_uuid,pid,process_name,used_memory", _CSV)
+_LINKS = ("nvidia-smi", "topo", "-m")
+_HEADING = ("nvidia-smi",)
+_MEMORY = ("cat", "/proc/meminfo")
+QUESTIONS = (_QUERY, _OLD_QUERY, _USED, _LINKS, _HEADING, _MEMORY)
+"""All that `look_by_program` may ask."""
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 _CUDA = re.compile(r"CUDA[A-Z ]* Version\s*:\s*(\d+\.\d+)")
 _LINK = re.compile(r"NV\d+\Z")
@@ -36,13 +45,14 @@ SPLIT = (
 )
 
 
-def look_by_program(env: Mapping[str, str]) -> Sight:
-    """The GPUs that nvidia-smi knows of and a program started with `env` may use. Never raises."""
+def look_by_program(env: Mapping[str, str], ask: Ask = ask_here) -> Sight:
+    """The GPUs that nvidia-smi knows of and a program started with `env` may use, where `ask`
+    asks. Never raises."""
     fields: Sequence[str] = FIELDS
-    said = ask("nvidia-smi", "--query-gpu=" + ",".join(fields), _CSV, env=env)
+    said = ask(_QUERY, env)
     if "not a valid field" in said.problem:
         fields = OLD_FIELDS
-        said = ask("nvidia-smi", "--query-gpu=" + ",".join(fields), _CSV, env=env)
+        said = ask(_OLD_QUERY, env)
     if said.problem:
         return Sight(problem=said.problem)
     rows = gpu_rows(said.out, fields)
@@ -53,27 +63,25 @@ def look_by_program(env: Mapping[str, str]) -> Sight:
     if not seen:
         return Sight(problem=f"CUDA_VISIBLE_DEVICES={order} hides every GPU")
     notes = [SPLIT.format(index=row["index"]) for row in seen if _is_split(row)]
-    apps = ask("nvidia-smi", "--query-compute-apps=gpu_uuid,pid,process_name,used_memory", _CSV,
-               env=env)  # fmt: skip
-    users = processes(apps.out)
+    users = processes(ask(_USED, env).out)
     gpus = []
     for row in seen:
         if _is_split(row):
             continue
-        gpu, note = _gpu(row, users.get(row["uuid"], ()))
+        gpu, note = _gpu(row, users.get(row["uuid"], ()), lambda: ask(_MEMORY, env).out)
         gpus.append(gpu)
         notes += note
     if not gpus:
         return Sight(notes=tuple(notes), problem="every GPU is split by MIG")
     if len(seen) < len(rows):
         notes.append(f"CUDA_VISIBLE_DEVICES leaves {len(seen)} of {len(rows)} GPUs")
-    links = nvlinks(ask("nvidia-smi", "topo", "-m", env=env).out) if len(gpus) > 1 else None
+    links = nvlinks(ask(_LINKS, env).out) if len(gpus) > 1 else None
     indices = [gpu.index for gpu in gpus]
     node = Node(
         gpus=tuple(gpus),
         nvlink=None if links is None else all_joined(indices, links),
         driver=_known(seen[0]["driver_version"]),
-        cuda=cuda_version(ask("nvidia-smi", env=env).out),
+        cuda=cuda_version(ask(_HEADING, env).out),
         vendor="nvidia",
     )
     notes += partly_joined(indices, links or frozenset(), "NVLink")
@@ -129,13 +137,15 @@ def cuda_version(out: str) -> str:
     return found[1] if found else ""
 
 
-def _gpu(row: Mapping[str, str], users: tuple[Process, ...]) -> tuple[Gpu, list[str]]:
+def _gpu(
+    row: Mapping[str, str], users: tuple[Process, ...], meminfo: Callable[[], str]
+) -> tuple[Gpu, list[str]]:
     index = int(row["index"])
     total, free = _mib(row["memory.total"]), _mib(row["memory.free"])
     notes = []
     if total is None:
         notes.append(SHARED.format(index=index))
-        total, free = unified_memory() or (0, 0)
+        total, free = read_meminfo(meminfo()) or (0, 0)
     else:
         # What the driver keeps is no part of what CUDA reports as the total.
         total -= _mib(row.get("memory.reserved", "")) or 0

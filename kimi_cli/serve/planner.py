@@ -37,6 +37,7 @@ def _check(wish: Wish) -> None:
         "tensor_parallel",
         "pipeline_parallel",
         "decode_context_parallel",
+        "data_parallel",
     ):
         value = getattr(wish, name)
         if value is not None and value < 1:
@@ -119,7 +120,7 @@ def _plan(model: ModelFacts, machine: Machine, wish: Wish, fit: Fit) -> Plan:
         reasons=tuple(reasons.reasons(model, fit, machine, wish)),
         options=tuple(reasons.options(model, fit)),
         notes=(*_notes(model, machine, fit, wish), *dropped),
-        estimated=tuple(_estimated(model, fit, machine)),
+        estimated=tuple(_estimated(model, fit, machine, wish)),
     )
 
 
@@ -149,17 +150,23 @@ def _notes(model: ModelFacts, machine: Machine, fit: Fit, wish: Wish) -> Iterabl
     if len(fit.places) > 1:
         port = flags.DATA_PORT if layout.data > 1 else flags.MASTER_PORT
         yield (
-            f"start every command within a few minutes; port {port} of {fit.places[0].node.host} "
+            f"start every command within a few minutes; port {port} of {flags.head_of(fit)} "
             "must be open to the other nodes, and the weights at the same path on all"
         )
-        yield (
-            "on each node set GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME to the network interface "
-            "that reaches the others, and no proxy variables"
-        )
+        if not all(place.node.interface for place in fit.places):
+            yield (
+                "on each node set GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME to the network "
+                "interface that reaches the others, and no proxy variables"
+            )
         if layout.data > 1 and model.experts and not machine.spans:
             yield (
                 "vLLM cuts the experts over all copies, so every layer crosses the network: "
-                "without InfiniBand start a server on each node instead, as planned for one node"
+                + (
+                    "without InfiniBand expect little speed"
+                    if wish.data_parallel
+                    else "without InfiniBand start a server on each node instead, as planned for "
+                    "one node"
+                )
             )
     if layout.tensor > 1 and any(place.node.nvlink is False for place in fit.places):
         yield "no NVLink between these GPUs: expect less speed from tensor parallelism"
@@ -170,10 +177,12 @@ def _notes(model: ModelFacts, machine: Machine, fit: Fit, wish: Wish) -> Iterabl
         yield "others can reach the server: keep it behind a firewall or a proxy"
 
 
-def _estimated(model: ModelFacts, fit: Fit, machine: Machine) -> Iterable[str]:
+def _estimated(model: ModelFacts, fit: Fit, machine: Machine, wish: Wish) -> Iterable[str]:
     yield f"activations, CUDA and its graphs: {gib(fit.overhead)} on each GPU"
     if not fit.variant.weights_known:
         yield f"the size of the weights ({fit.variant.source})"
+    if wish.data_parallel and model.common_bytes:
+        yield f"{model.common_bytes / 1e9:,.0f} GB of the weights that are no experts"
     yield from (one for one in model.estimated if not one.startswith("work space"))
     if machine.described:
         yield "the memory of GPUs that nobody looked at"

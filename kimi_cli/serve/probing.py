@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path, PurePosixPath
@@ -65,6 +65,15 @@ def ask(program: str, *arguments: str, env: Mapping[str, str]) -> Said:
     return Said(out=out)
 
 
+Ask = Callable[[tuple[str, ...], Mapping[str, str]], Said]
+"""Runs a program, given its name and arguments and the environment, and returns what it said."""
+
+
+def ask_here(question: tuple[str, ...], env: Mapping[str, str]) -> Said:
+    """Asks on this computer."""
+    return ask(*question, env=env)
+
+
 def visible(order: str | None, names: Sequence[str]) -> list[int]:
     """Which GPUs a program may use, as positions in `names`, their unique ids.
 
@@ -106,9 +115,17 @@ def unified_memory(meminfo: Path = Path("/proc/meminfo")) -> tuple[int, int] | N
     """Total and available bytes of a computer whose GPU has no memory of its own
     (proc_meminfo(5)); None when they can't be read."""
     try:
-        rows = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
+        return read_meminfo(meminfo.read_text())
+    except OSError:
+        return None
+
+
+def read_meminfo(text: str) -> tuple[int, int] | None:
+    """Total and available bytes from the text of /proc/meminfo; None when it lacks them."""
+    rows = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    try:
         total, free = (int(rows[name].split()[0]) << 10 for name in ("MemTotal", "MemAvailable"))
-    except (OSError, KeyError, ValueError, IndexError):
+    except (KeyError, ValueError, IndexError):
         return None
     return total, free
 

@@ -61,7 +61,9 @@ def _layout(model: ModelFacts, fit: Fit, machine: Machine, wish: Wish) -> Iterab
     if wish.tensor_parallel:
         yield Reason(f"tensor parallel {layout.tensor}", f"as asked; it {heads}")
     elif layout.tensor == 1:
-        yield Reason("one GPU a copy", "the model fits on it, and nothing has to travel")
+        whole = not (wish.data_parallel and layout.expert_parallel)
+        why = "the model fits on it, and nothing has to travel" if whole else "its attention fits"
+        yield Reason("one GPU a copy", why)
     else:
         why = f"{heads}, over the GPUs of {'the nodes' if _spans(fit) else 'one node'}"
         if len(fit.places[0].gpus) < len(fit.places[0].node.gpus):
@@ -74,11 +76,15 @@ def _layout(model: ModelFacts, fit: Fit, machine: Machine, wish: Wish) -> Iterab
             f"pipeline parallel {layout.pipeline}", why if crossing else "stages in a node"
         )
     if layout.data > 1:
-        yield Reason(f"data parallel {layout.data}", "each node or group holds the whole model")
+        why = "each node or group holds the whole model"
+        if wish.data_parallel:
+            shared = "; each copy keeps the attention and its share of the experts"
+            why = f"as asked{shared if model.experts else ''}"
+        yield Reason(f"data parallel {layout.data}", why)
     if model.experts:
         yield Reason(
             f"expert parallel {layout.expert_ranks}" if layout.expert_parallel else "experts cut",
-            f"blocks of the {fit.variant.quantisation} experts don't divide over the ranks"
+            _whole_experts(fit, wish)
             if layout.expert_parallel
             else f"all {model.experts} experts over the same GPUs; whole ones serve crowds better",
         )
@@ -89,6 +95,12 @@ def _layout(model: ModelFacts, fit: Fit, machine: Machine, wish: Wish) -> Iterab
             if wish.decode_context_parallel
             else "a latent cache is copied to every rank otherwise, and would not fit",
         )
+
+
+def _whole_experts(fit: Fit, wish: Wish) -> str:
+    if wish.data_parallel:
+        return "whole experts, shared out over all copies"
+    return f"blocks of the {fit.variant.quantisation} experts don't divide over the ranks"
 
 
 def _spans(fit: Fit) -> bool:

@@ -46,7 +46,11 @@ def _best(model: ModelFacts, machine: Machine, wish: Wish) -> Fit | None:
 
 def _layout(model: ModelFacts, machine: Machine, wish: Wish) -> Iterable[Way]:
     freely = replace(
-        wish, tensor_parallel=None, pipeline_parallel=None, decode_context_parallel=None
+        wish,
+        tensor_parallel=None,
+        pipeline_parallel=None,
+        decode_context_parallel=None,
+        data_parallel=None,
     )
     if freely == wish:
         return
@@ -57,6 +61,7 @@ def _layout(model: ModelFacts, machine: Machine, wish: Wish) -> Iterable[Way]:
             ("tensor parallel", wish.tensor_parallel, cut.tensor),
             ("pipeline parallel", wish.pipeline_parallel, cut.pipeline),
             ("decode context parallel", wish.decode_context_parallel, cut.decode_context),
+            ("data parallel", wish.data_parallel, cut.data),
         ]
         changed = [(name, size) for name, asked, size in said if asked is not None]
         text = ", ".join(f"{name} {size}" for name, size in changed)
@@ -184,6 +189,7 @@ def _other_models(asked: ModelFacts, machine: Machine, wish: Wish) -> Iterable[W
         tensor_parallel=None,
         pipeline_parallel=None,
         decode_context_parallel=None,
+        data_parallel=None,
     )
     for model in models():
         if found == _MOST_MODELS:

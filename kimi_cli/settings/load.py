@@ -31,6 +31,7 @@ from kimi_cli.settings.layers import (
 from kimi_cli.settings.schema import Budget, Endpoint, Settings
 
 BASE_URL: Key = ("endpoint", "base_url")
+HEADERS: Key = ("endpoint", "headers")
 ADD_DIRS: Key = ("workspace", "add_dirs")
 SHARED_KEY_VARIABLE = "MOONSHOT_API_KEY"
 RULES: tuple[Key, ...] = (("policy", "allow"), ("policy", "ask"), ("policy", "deny"))
@@ -52,12 +53,14 @@ MAX_WARNINGS = 10
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """``sources`` has every key of ``settings``, dotted as TOML writes it; ``rules`` are those of
-    the policy as (verdict, rule, source)."""
+    the policy as (verdict, rule, source); ``key_variables`` are those that any source names for a
+    key, also where another key is used."""
 
     settings: Settings
     sources: dict[str, Source]
     warnings: list[str]
     rules: list[tuple[str, str, Source]] = field(default_factory=list)
+    key_variables: frozenset[str] = frozenset()
 
 
 def load_settings(
@@ -70,7 +73,8 @@ def load_settings(
     """Load the settings in force.
 
     ``flags`` are the values given on the command line, by dotted key; None and "not given" are
-    the same. ``trusted`` says whether the user trusts ``project_root``; when not, its file can
+    the same; empty ``endpoint.headers`` take away those of the files, which are for their own
+    endpoint. ``trusted`` says whether the user trusts ``project_root``; when not, its file can
     set harmless keys only and nothing in it is an error. Raises SettingsError.
     """
     warnings: list[str] = []
@@ -171,6 +175,8 @@ def _merge(layers: list[Layer], env: Mapping[str, str], warnings: list[str]) -> 
         for one, other in ((API_KEY, API_KEY_ENV), (API_KEY_ENV, API_KEY)):
             if one in layer.values:
                 values.pop(other, None)
+        if HEADERS in layer.values:
+            values = {key: value for key, value in values.items() if key[:2] != HEADERS}
         added = {key: values[key] for key in ADDED_UP if key in values and key in layer.values}
         values.update(layer.values)
         for key, former in added.items():
@@ -189,7 +195,8 @@ def _merge(layers: list[Layer], env: Mapping[str, str], warnings: list[str]) -> 
     complete = {
         dotted(key): sources.get(key, Source("default")) for key in flatten(settings.model_dump())
     }
-    return Loaded(settings, complete, warnings, list(_rules(layers)))
+    variables = {str(name) for layer in layers if (name := layer.values.get(API_KEY_ENV))}
+    return Loaded(settings, complete, warnings, list(_rules(layers)), frozenset(variables))
 
 
 def _rules(layers: list[Layer]) -> Iterator[tuple[str, str, Source]]:
@@ -259,7 +266,7 @@ def _stored_key(
     bound to its own host: nobody who changes the endpoint gets it."""
     if _given(values.get(API_KEY)) or (API_KEY in sources and sources[API_KEY].kind == "flag"):
         return
-    headers = (key[2] for key in values if key[:2] == ("endpoint", "headers") and len(key) == 3)
+    headers = (key[2] for key in values if key[:2] == HEADERS and len(key) == 3)
     if any(name.lower() == "authorization" for name in headers):
         return
     from kimi_cli.settings.credentials import stored_key

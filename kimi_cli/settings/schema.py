@@ -116,9 +116,11 @@ class Price(Section):
 
 
 class ModelEntry(Section):
-    """What is known of a model, over the built-in catalogue; None: not set here. ``tokenizer`` is
-    a ``tiktoken.model`` file, or a folder with one."""
+    """What is known of a model, over the built-in catalogue; None: not set here. ``same_as`` names
+    the model that it is, where it is served under another name; ``tokenizer`` is a
+    ``tiktoken.model`` file, or a folder with one."""
 
+    same_as: Name | None = None
     context: Count | None = None
     tokenizer: Name | None = None
     max_output_tokens: Count | None = None

@@ -37,6 +37,10 @@ REPLAY_FILES = {
         *("project/units.py", "project/test_units.py"),
     )
 }
+SERVE_FILES = {
+    f"serve/{name}"
+    for name in ("README.md", "kimi-k2.5-lws.yaml", "kimi-k2-slurm.sh", "kimi-k2.5-skypilot.yaml")
+}
 # No bytecode: after an edit within a second to the same size Python would run the old one.
 CHECK = "python -B check.py"
 
@@ -53,8 +57,10 @@ def test_every_example_is_here_and_in_the_readme() -> None:
         "headless/review.schema.json",
         "endpoint/config.toml",
         *REPLAY_FILES,
+        *SERVE_FILES,
     }
-    named = files - {"headless/review.schema.json"} - REPLAY_FILES | {"replay-in-ci/README.md"}
+    named = files - {"headless/review.schema.json"} - REPLAY_FILES - SERVE_FILES
+    named |= {"replay-in-ci/README.md", "serve/README.md"}
     assert set(re.findall(r"\]\(([^)]+)\)", readme)) == named
 
 

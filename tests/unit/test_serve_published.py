@@ -33,6 +33,7 @@ class Row:
     reasoning: str = ""
     flags: tuple[tuple[str, str | None], ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
+    wish: tuple[tuple[str, object], ...] = ()
 
 
 _VISION = (("--mm-encoder-tp-mode", "data"), ("--trust-remote-code", None))
@@ -43,6 +44,11 @@ ROWS = (
         nodes=2, spans=True, context=131_072, tools=K2),
     Row("MoonshotAI/Kimi-K2 docs/deploy_guidance.md: H20, 16 GPUs", "kimi-k2-instruct",
         "8xH20 141GB", 16, nodes=2, spans=True, context=131_072, tools=K2),
+    Row("MoonshotAI/Kimi-K2 docs/deploy_guidance.md: DP16 and EP", "kimi-k2-instruct", "8xH200", 1,
+        nodes=2, data=16, context=131_072, tools=K2,
+        wish=(("data_parallel", 16), ("utilisation", 0.85)),
+        flags=(("--data-parallel-size", "16"), ("--enable-expert-parallel", None),
+               ("--gpu-memory-utilization", "0.85"))),
     Row("recipes Kimi-K2-Instruct.yaml: TP8 x PP2", "kimi-k2-instruct", "8xH200", 8, nodes=2,
         pipeline=2, context=131_072, tools=K2),
     # The recipe has -dcp 8; the plan takes the least that reaches the full length.
@@ -129,7 +135,7 @@ def planned(model: str, gpus: str, nodes: int = 1, spans: bool = False, **wish: 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.source for row in ROWS])
 def test_as_published(row: Row) -> None:
-    found = planned(row.model, row.gpus, row.nodes, row.spans)
+    found = planned(row.model, row.gpus, row.nodes, row.spans, **dict(row.wish))
     layout = found.layout
     assert (layout.tensor, layout.pipeline, layout.data) == (row.tensor, row.pipeline, row.data)
     assert layout.decode_context == row.decode

@@ -66,6 +66,7 @@ SAMPLES: dict[str, Any] = {
     "prices.NAME.currency": "CNY",
     "prices.NAME.source": "a page",
     "models.NAME.context": 1000,
+    "models.NAME.same_as": "kimi-k2.5",
     "models.NAME.tokenizer": "/models/k",
     "models.NAME.max_output_tokens": 10,
     "models.NAME.thinking": "none",

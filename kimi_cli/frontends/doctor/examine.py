@@ -11,7 +11,9 @@ from pathlib import Path
 from kimi_cli.frontends.doctor import machine
 from kimi_cli.frontends.doctor.endpoint import NAMES, check_endpoint
 from kimi_cli.frontends.doctor.finding import Finding
+from kimi_cli.frontends.doctor.servers import check_local
 from kimi_cli.protocol.stops import StopReason
+from kimi_cli.serve.state import servers_folder
 from kimi_cli.settings import Loaded, SettingsError
 from kimi_cli.settings.files import user_file
 
@@ -33,6 +35,8 @@ async def examine(
         _in_thread("git", partial(machine.check_git, env)),
         _in_thread("ripgrep", partial(machine.check_ripgrep, env)),
     ]
+    if servers_folder(home).is_dir():
+        checks.append(_in_thread("local", partial(check_local, home)))
     if isinstance(loaded, Loaded):
         settings = loaded.settings
         entry = settings.models.get(settings.model)
@@ -47,7 +51,8 @@ async def examine(
     try:
         yield _settings(env, loaded)
         for task in running:
-            yield await task
+            if finding := await task:
+                yield finding
         for name in NAMES:
             if asking is None:
                 yield Finding(name, "warn", "not tried")
@@ -85,11 +90,13 @@ async def _ask(loaded: Loaded, found: asyncio.Queue[Finding]) -> None:
             found.put_nowait(_broken(name, error))
 
 
-def _in_thread(name: str, check: Callable[[], Finding]) -> Coroutine[None, None, Finding]:
+def _in_thread(
+    name: str, check: Callable[[], Finding | None]
+) -> Coroutine[None, None, Finding | None]:
     return _limited(name, asyncio.to_thread(check), SECONDS)
 
 
-async def _limited(name: str, check: Awaitable[Finding], seconds: float) -> Finding:
+async def _limited(name: str, check: Awaitable[Finding | None], seconds: float) -> Finding | None:
     try:
         async with asyncio.timeout(seconds):
             return await check

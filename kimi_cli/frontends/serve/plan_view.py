@@ -25,7 +25,8 @@ from kimi_cli.serve.install import Install
 GIB = 1 << 30
 NARROW = 60
 OF_ONE_MODEL = (
-    *("--variant", "--tensor-parallel", "--pipeline-parallel", "--decode-context-parallel"),
+    *("--variant", "--tensor-parallel", "--pipeline-parallel", "--data-parallel"),
+    "--decode-context-parallel",
 )
 HEADINGS = ("GPU", "total", "in use", "weights", "kv", "overhead", "free")
 
@@ -217,7 +218,7 @@ def _machine_lines(machine: Machine, width: int) -> Iterator[str]:
     if machine.described:
         return
     for node in machine.nodes:
-        maker = {"nvidia": "NVIDIA", "amd": "AMD", "": ""}[node.vendor]
+        maker = {"nvidia": "NVIDIA", "amd": "AMD", "cpu": "", "": ""}[node.vendor]
         facts = [
             f"{maker} driver {node.driver}".strip() if node.driver else "",
             f"CUDA {node.cuda}" if node.cuda else "",

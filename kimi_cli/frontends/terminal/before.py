@@ -39,7 +39,7 @@ async def settle(setup: Setup, look: Look) -> Settled | None:
     loaded = load_settings(
         env=setup.env,
         project_root=root if setup.project_settings else None,
-        flags=setup.flags,
+        flags=setup.flags_at(setup.place),
         trusted=setup.trust or is_trusted(setup.home, root),
     )
     if setup.provider is None and _needs_key(loaded.settings):

@@ -95,7 +95,7 @@ async def _where(env: Mapping[str, str]) -> Place | None:
         async for server in find_servers(env):
             port = urlsplit(server.base_url).port
             models = _best_first(server.models, Settings().model)
-            places[server.base_url] = Place(server.base_url, "", "", models=models)
+            places[server.base_url] = Place(server.base_url, "", server.key, models=models)
             more = f" and {len(models) - 1} more" if len(models) > 1 else ""
             label = f"this machine, {server.name} on port {port}"
             yield Option(server.base_url, label, f"{models[0]}{more}")

@@ -33,7 +33,7 @@ OFFERED = 200
 async def clear(controller: Controller, argument: str) -> None:
     opened = need_opened(controller)
     former, settings = opened.session, opened.settings
-    changes: dict[str, Any] = {}
+    changes: dict[str, Any] = {"place": former.place}
     if (former.model, former.thinking) != (settings.model, settings.thinking):
         # What was chosen in the terminal holds on.
         chosen = {"model": former.model, "thinking": former.thinking}
@@ -107,7 +107,8 @@ async def rename(controller: Controller, argument: str) -> None:
 
 
 async def _go_on_with(controller: Controller, wanted: str) -> None:
-    """Open a stored session, which keeps its own model."""
+    """Open a stored session, which keeps its own model; but where this one uses a local server, it
+    does too."""
     from kimi_cli.store.index import find
 
     root, setup = project_of(controller), controller.setup
@@ -115,7 +116,8 @@ async def _go_on_with(controller: Controller, wanted: str) -> None:
     if folder.name == controller.need_session().id:
         raise CommandError(f"this is session {folder.name}")
     flags = {key: value for key, value in setup.flags.items() if key not in ("model", "thinking")}
-    await controller.reopen(resume=folder.name, flags=flags, **_mode(controller))
+    place = controller.need_session().place
+    await controller.reopen(resume=folder.name, flags=flags, place=place, **_mode(controller))
 
 
 def _mode(controller: Controller) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from kimi_cli.frontends.terminal.commands.command import CommandError
 from kimi_cli.frontends.terminal.menu import Item
 
 if TYPE_CHECKING:
-    from kimi_cli.agent import Opened
+    from kimi_cli.agent import Opened, Place
     from kimi_cli.frontends.terminal.controller import Controller
     from kimi_cli.protocol.events import DurableEvent
     from kimi_cli.settings import Loaded
@@ -98,12 +98,13 @@ def read_stored(controller: Controller) -> list[DurableEvent]:
     return read_events(find(controller.setup.home, session.id, project_of(controller))).events
 
 
-async def loaded_settings(controller: Controller) -> Loaded:
-    """The settings as they would be loaded now, flags included. Raises SettingsError."""
-    return await asyncio.to_thread(load, controller)
+async def loaded_settings(controller: Controller, place: Place | None = None) -> Loaded:
+    """The settings as they would be loaded now, flags included, for where the session's model is
+    or for ``place``. Raises SettingsError."""
+    return await asyncio.to_thread(load, controller, place)
 
 
-def load(controller: Controller) -> Loaded:
+def load(controller: Controller, place: Place | None = None) -> Loaded:
     """The same, for a thread."""
     from kimi_cli.settings import is_trusted, load_settings
 
@@ -111,7 +112,7 @@ def load(controller: Controller) -> Loaded:
     return load_settings(
         env=setup.env,
         project_root=root if setup.project_settings else None,
-        flags=setup.flags,
+        flags=setup.flags_at(place or controller.need_session().place),
         trusted=setup.trust or is_trusted(setup.home, root),
     )
 

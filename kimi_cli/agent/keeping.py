@@ -1,0 +1,28 @@
+"""The keeper's process: ``python -m kimi_cli.agent.keeping FOLDER DESCRIPTOR``."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from kimi_cli.serve.keeper import Keeper
+from kimi_cli.serve.running import Checked
+
+
+async def _prove(base_url: str, key: str, model: str, tools: bool) -> Iterable[Checked]:
+    from kimi_cli.model.verify.prove import prove
+
+    found = await prove(base_url, key, model, tools=tools)
+    return [Checked(name, ok, words) for name, ok, words in found]
+
+
+def main(folder: str, owner: str) -> None:
+    """Keep the server of `folder`; `owner` is the descriptor of a pipe, or -1."""
+    keeper = Keeper(Path(folder), _prove)
+    asyncio.run(keeper.run(int(owner)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

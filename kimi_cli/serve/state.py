@@ -1,0 +1,315 @@
+"""The servers of a user as they are on disk: KIMI_HOME/servers/NAME.
+
+A server lives as long as its keeper, and the keeper as long as it holds the lock of its folder:
+the kernel frees that whatever ends the keeper, a loss of power too, so that no process number has
+to be trusted. Only the keeper writes `state.json`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kimi_cli.serve import sweep
+from kimi_cli.serve.running import OVER, Launch, Progress, ServerState, Trouble
+from kimi_cli.serve.sweep import Proc
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+LOG, KEEPER_LOG = "vllm.log", "keeper.log"
+STATE, LAUNCH, KEY, LOCK, PROCESSES = "state.json", "launch.json", "key", "lock", "processes"
+KEEPER = "kimi_cli.agent.keeping"
+_LOST = Trouble(
+    "lost",
+    "kimi's keeper of this server was killed, or the computer went down",
+    "`kimi serve stop` ends what may be left of it, `kimi serve restart` starts it again",
+)
+
+
+class NoServer(Exception):
+    """No server is meant by that; the message is for people."""
+
+
+class ServerExists(Exception):
+    """A server of this name runs; the message is for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One server as read just now. `alive`: its keeper is there."""
+
+    folder: Path
+    state: ServerState
+    alive: bool
+
+    @property
+    def name(self) -> str:
+        return self.state.launch.name
+
+    @property
+    def key(self) -> str:
+        """Its API key; "" where it has none. Raises OSError."""
+        with contextlib.suppress(FileNotFoundError):
+            return (self.folder / KEY).read_text().strip()
+        return ""
+
+    @property
+    def log(self) -> Path:
+        """All that vLLM printed."""
+        return self.folder / LOG
+
+
+def servers_folder(home: Path) -> Path:
+    """Where the servers are kept."""
+    return home / "servers"
+
+
+def list_servers(home: Path) -> list[Server]:
+    """All servers that are known, the newest first. Where the keeper is gone without a word, the
+    state says that it is lost."""
+    try:
+        folders = list(servers_folder(home).iterdir())
+    except OSError:
+        return []
+    found = [server for folder in folders if (server := look(folder))]
+    return sorted(found, key=lambda server: server.state.started, reverse=True)
+
+
+def look(folder: Path) -> Server | None:
+    """The server of a folder; None where there is none that can be read."""
+    alive = _locked(folder)
+    try:
+        state = read(folder)
+    except (OSError, ValueError):
+        return None
+    if not alive and state.progress.stage not in OVER:
+        # It may have ended between the two looks.
+        state = read(folder)
+        if state.progress.stage not in OVER:
+            progress = replace(state.progress, stage="failed")
+            state = replace(state, progress=progress, trouble=_LOST)
+    return Server(folder, state, alive)
+
+
+def find_server(home: Path, name: str = "") -> Server:
+    """The server that is meant: by its own name, its port, or the name of its model; without a
+    name the only one that runs, or the only one there is. Raises NoServer."""
+    servers = list_servers(home)
+    if not servers:
+        raise NoServer("no server was started yet: `kimi serve MODEL` starts one")
+    if name:
+        found = [server for server in servers if _means(server, name)]
+    else:
+        found = [server for server in servers if server.alive] or servers
+    alive = [server for server in found if server.alive] or found
+    exact = [server for server in alive if server.name == name] or alive
+    if len(exact) == 1:
+        return exact[0]
+    names = ", ".join(server.name for server in exact or servers)
+    if exact:
+        raise NoServer(f"which one? there are {names}")
+    raise NoServer(f"no server is called {name!r}; there are {names}")
+
+
+def _means(server: Server, name: str) -> bool:
+    launch = server.state.launch
+    names = (launch.name, launch.served_name, launch.repo, launch.request.model, str(launch.port))
+    return name.lower() in (one.lower() for one in names)
+
+
+def read(folder: Path) -> ServerState:
+    """What the keeper last wrote. Raises OSError, ValueError."""
+    return _states().validate_json((folder / STATE).read_bytes())
+
+
+def write(folder: Path, state: ServerState) -> None:
+    """Replace what is written, in one piece. Raises OSError."""
+    _put(folder / STATE, _states().dump_json(state))
+
+
+def read_launch(folder: Path) -> Launch:
+    """What is to be started, or was. Raises OSError, ValueError."""
+    return _launches().validate_json((folder / LAUNCH).read_bytes())
+
+
+def write_processes(folder: Path, processes: Sequence[Proc]) -> None:
+    """Note which processes there are, for whoever has to end them without the keeper."""
+    lines = [sweep.boot_id(), *(f"{proc.pid} {proc.started}" for proc in processes)]
+    _put(folder / PROCESSES, "\n".join(lines).encode())
+
+
+def read_processes(folder: Path) -> list[Proc]:
+    """Those noted, as far as they run still; none of an earlier boot."""
+    try:
+        boot, *lines = (folder / PROCESSES).read_text().splitlines()
+        noted = [Proc(*map(int, line.split())) for line in lines]
+    except (OSError, ValueError, TypeError):
+        return []
+    return [proc for proc in noted if sweep.runs(proc)] if boot == sweep.boot_id() else []
+
+
+def start(
+    launch: Launch,
+    home: Path,
+    env: Mapping[str, str],
+    *,
+    port_lock: int | None = None,
+    attached: bool = False,
+) -> tuple[Server, int | None]:
+    """Start a keeper, which starts the server: the server, and with `attached` a descriptor: when
+    its last copy is closed, the keeper stops everything. `port_lock` is an open, locked file that
+    the keeper holds as long as it lives; the caller closes its own. Raises ServerExists, OSError.
+    """
+    folder = servers_folder(home) / launch.name
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = _take(folder, launch.name)
+    ends = os.pipe() if attached else None
+    try:
+        state = _begin(folder, launch)
+        passed = [lock] if port_lock is None else [lock, port_lock]
+        if ends:
+            passed.append(ends[0])
+        with open(folder / KEEPER_LOG, "wb") as log:
+            keeper = subprocess.Popen(
+                [sys.executable, "-P", "-m", KEEPER, str(folder), str(ends[0] if ends else -1)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=folder,
+                env={**env, sweep.MARK: state.id},
+                pass_fds=passed,
+                start_new_session=True,
+            )
+        os.pwrite(lock, f"{keeper.pid}\n".encode(), 0)
+    except BaseException:
+        if ends:
+            os.close(ends[1])
+        raise
+    finally:
+        os.close(lock)
+        if ends:
+            os.close(ends[0])
+    return Server(folder, state, alive=True), ends[1] if ends else None
+
+
+def _begin(folder: Path, launch: Launch) -> ServerState:
+    now = time.time()
+    _put(folder / LAUNCH, _launches().dump_json(launch))
+    _put(folder / KEY, _key(folder).encode() if launch.request.key else b"")
+    with contextlib.suppress(FileNotFoundError):
+        os.replace(folder / LOG, folder / f"{LOG}.1")
+    (folder / LOG).touch(mode=0o600)
+    (folder / PROCESSES).unlink(missing_ok=True)
+    state = ServerState(secrets.token_hex(8), launch, 0, now, Progress("starting", now))
+    write(folder, state)
+    return state
+
+
+def _key(folder: Path) -> str:
+    """The key that a server of this name had, which its users may have kept, or a new one."""
+    with contextlib.suppress(OSError):
+        if former := (folder / KEY).read_text().strip():
+            return former
+    return f"kimi-{secrets.token_urlsafe(24)}"
+
+
+def ask_stop(server: Server, *, now: bool = False) -> None:
+    """Ask the keeper to stop the server; `now`: without waiting for requests in flight. Returns
+    at once, and does nothing where the keeper is gone."""
+    import signal
+
+    # Whoever holds the lock is the keeper, and has this number as long as it does.
+    if _locked(server.folder):
+        with contextlib.suppress(ProcessLookupError, ValueError):
+            pid = int((server.folder / LOCK).read_text().strip())
+            os.kill(pid, signal.SIGQUIT if now else signal.SIGTERM)
+
+
+def stopped(server: Server, seconds: float) -> bool:
+    """Wait up to `seconds` until the keeper is gone; whether it is."""
+    deadline = time.monotonic() + seconds
+    while _locked(server.folder):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def sweep_dead(server: Server) -> list[Proc]:
+    """End whatever is left of a server whose keeper is gone; what could not be ended. Blocks for
+    seconds. Processes on other computers end by themselves with their connection."""
+    if _locked(server.folder):
+        return []
+
+    def left() -> list[Proc]:
+        noted = read_processes(server.folder)
+        below = [below for proc in noted for below in sweep.descendants(proc.pid)]
+        return list(dict.fromkeys([*noted, *below, *sweep.marked(server.state.id)]))
+
+    return sweep.end(left)
+
+
+def _take(folder: Path, name: str) -> int:
+    """The folder's lock. Somebody who looks holds it for a moment, hence the tries."""
+    handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    for _ in range(20):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(handle, 0)
+            return handle
+        except BlockingIOError:
+            time.sleep(0.02)
+    os.close(handle)
+    raise ServerExists(f"a server called {name} runs already: `kimi serve ps` shows it")
+
+
+def _locked(folder: Path) -> bool:
+    try:
+        handle = os.open(folder / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        # Shared, so that those who look don't take each other for the keeper.
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+def _put(path: Path, content: bytes) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        with open(handle, "wb") as file:
+            file.write(content)
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+@cache
+def _states() -> TypeAdapter[ServerState]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(ServerState)
+
+
+@cache
+def _launches() -> TypeAdapter[Launch]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Launch)

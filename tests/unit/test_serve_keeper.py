@@ -1,0 +1,231 @@
+"""The keeper and a program in vLLM's place: up, repaired, stopped, lost; and nothing is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from kimi_cli.serve import client, state, sweep
+from kimi_cli.serve.facts import NodeCommand, Wish
+from kimi_cli.serve.running import UP, Launch, Request, ServerState
+from kimi_cli.serve.state import Server
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="vLLM and its keeper run on Linux")
+ENGINE = Path(__file__).parent.parent / "support" / "fake_engine.py"
+SECONDS = 60.0
+Start = Callable[..., Server]
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def a_launch(*behaviours: str, wish: Wish | None = None, extra: tuple[str, ...] = ()) -> Launch:
+    """A server of one node for each behaviour."""
+    port = free_port()
+    commands = tuple(
+        NodeCommand(
+            "localhost", rank, (sys.executable, str(ENGINE), behaviour, str(port), *extra), ()
+        )
+        for rank, behaviour in enumerate(behaviours)
+    )
+    request = Request("tiny", wish or Wish(), extra)
+    place = ("127.0.0.1", port, "tiny", "/models/tiny")
+    return Launch("tiny", request, commands, *place, 40_000, tool_parser="hermes")
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    ends: list[int] = []
+
+    def begin(launch: Launch, *, attached: bool = False) -> Server:
+        server, owner = state.start(launch, tmp_path, dict(os.environ), attached=attached)
+        if owner is not None:
+            ends.append(owner)
+            start.owner = owner  # type: ignore[attr-defined]
+        return server
+
+    start = begin
+    yield begin
+    for server in state.list_servers(tmp_path):
+        state.ask_stop(server, now=True)
+        assert state.stopped(server, SECONDS)
+        assert left(server) == []
+
+
+def until(server: Server, there: Callable[[ServerState], bool]) -> ServerState:
+    deadline = time.monotonic() + SECONDS
+    while not there(now := state.read(server.folder)):
+        assert time.monotonic() < deadline, (now, server.log.read_text())
+        time.sleep(0.02)
+    return now
+
+
+def up(server: Server) -> ServerState:
+    return until(server, lambda now: now.progress.stage in UP)
+
+
+def over(server: Server) -> ServerState:
+    assert state.stopped(server, SECONDS)
+    return state.read(server.folder)
+
+
+def left(server: Server) -> list[sweep.Proc]:
+    """What still runs of a server, as far as anything tells."""
+    return [*state.read_processes(server.folder), *sweep.marked(server.state.id)]
+
+
+def test_it_is_ready_when_it_was_proved(start: Start, tmp_path: Path) -> None:
+    server = start(a_launch("serves"))
+    now = up(server)
+    assert now.progress.stage == "ready", now.checks
+    assert [(check.name, check.ok) for check in now.checks] == [("chat", True), ("tool call", True)]
+    assert now.context == 4242
+    assert now.started <= (now.answered or 0) <= (now.ready or 0)
+    # The head and its worker, which says nothing of itself.
+    assert len(state.read_processes(server.folder)) == 2
+    assert state.find_server(tmp_path).alive
+    assert server.key
+    assert server.key not in (server.folder / state.STATE).read_text()
+    assert server.key not in (server.folder / state.LAUNCH).read_text()
+
+
+def test_a_stop_lets_the_server_end_by_itself(start: Start) -> None:
+    server = start(a_launch("serves"))
+    up(server)
+    state.ask_stop(server)
+    assert over(server).progress.stage == "stopped"
+    assert "ended well" in server.log.read_text()
+    assert left(server) == []
+
+
+def test_the_key_stays_from_start_to_start(start: Start) -> None:
+    keys = []
+    for _ in range(2):
+        server = start(a_launch("loads"))
+        keys.append(server.key)
+        state.ask_stop(server)
+        assert state.stopped(server, SECONDS)
+    assert keys[0] == keys[1] != ""
+
+
+def test_a_second_wish_to_stop_waits_for_nothing(start: Start) -> None:
+    server = start(a_launch("slow to end"))
+    up(server)
+    state.ask_stop(server)
+    until(server, lambda now: now.progress.stage == "stopping")
+    assert not state.stopped(server, 0.5)
+    state.ask_stop(server)
+    assert over(server).progress.stage == "stopped"
+    assert left(server) == []
+
+
+def test_a_load_is_stopped(start: Start) -> None:
+    server = start(a_launch("loads"))
+    until(server, lambda now: now.keeper_pid > 0)
+    state.ask_stop(server)
+    assert over(server).progress.stage == "stopped"
+    assert left(server) == []
+
+
+def test_it_ends_with_whoever_holds_it(start: Start) -> None:
+    server = start(a_launch("serves"), attached=True)
+    up(server)
+    os.close(start.owner)  # type: ignore[attr-defined]
+    assert over(server).progress.stage == "stopped"
+    assert left(server) == []
+
+
+def test_a_context_without_room_is_made_smaller(start: Start) -> None:
+    server = start(a_launch("no room"))
+    now = up(server)
+    assert [dict(repair.set) for repair in now.repairs] == [{"--max-model-len": "20000"}]
+    assert now.notes == (now.repairs[0].why,)
+    assert now.trouble is None
+    assert now.launch.commands[0].argv[-2:] == ("--max-model-len", "20000")
+
+
+@pytest.mark.parametrize("extra", [(), ("--max-model-len=40000",)])
+def test_what_the_user_set_is_not_repaired(start: Start, extra: tuple[str, ...]) -> None:
+    wish = Wish() if extra else Wish(context=40_000)
+    server = start(a_launch("no room", wish=wish, extra=extra))
+    now = over(server)
+    assert now.progress.stage == "failed"
+    assert now.repairs == ()
+    assert now.trouble
+    assert "20,000" in now.trouble.what + now.trouble.todo
+
+
+def test_a_start_that_fails_says_the_cause(start: Start) -> None:
+    server = start(a_launch("dies"))
+    now = over(server)
+    assert now.progress.stage == "failed"
+    assert now.trouble
+    assert "something that nobody has seen before" in now.trouble.evidence
+    assert left(server) == []
+
+
+def test_a_server_that_dies_is_told_of(start: Start) -> None:
+    server = start(a_launch("serves"))
+    keeper = up(server).keeper_pid
+    head = next(proc for proc in sweep.marked(server.state.id) if proc.pid != keeper)
+    os.kill(head.pid, signal.SIGKILL)
+    now = over(server)
+    assert now.progress.stage == "failed"
+    assert now.trouble
+    assert left(server) == []
+
+
+def test_one_lost_node_ends_all(start: Start) -> None:
+    server = start(a_launch("serves", "other node"))
+    up(server)
+    second = next(proc for proc in sweep.marked(server.state.id) if title(proc) == "other node")
+    os.kill(second.pid, signal.SIGKILL)
+    now = over(server)
+    assert now.trouble
+    assert now.trouble.what.startswith("node 1 (localhost) ended")
+    assert left(server) == []
+
+
+def test_without_its_keeper_a_server_ends(start: Start, tmp_path: Path) -> None:
+    server = start(a_launch("serves"))
+    now = up(server)
+    os.kill(now.keeper_pid, signal.SIGKILL)
+    assert state.stopped(server, SECONDS)
+    lost = state.find_server(tmp_path)
+    assert lost.state.trouble
+    assert lost.state.trouble.kind == "lost"
+    # The head was told by the kernel; its worker does not listen, and is found all the same.
+    assert state.sweep_dead(lost) == []
+    assert left(server) == []
+    with pytest.raises(client.NoAnswer):
+        client.ask(now.base_url, "/health")
+
+
+def test_the_port_is_held_as_long_as_the_keeper_lives(start: Start, tmp_path: Path) -> None:
+    from kimi_cli.serve.ports import PortTaken, take
+
+    launch = a_launch("loads")
+    _, lock = take(tmp_path, launch.port, exact=True)
+    server, _ = state.start(launch, tmp_path, dict(os.environ), port_lock=lock)
+    os.close(lock)
+    with pytest.raises(PortTaken):
+        take(tmp_path, launch.port, exact=True)
+    state.ask_stop(server)
+    assert state.stopped(server, SECONDS)
+    _, lock = take(tmp_path, launch.port, exact=True)
+    os.close(lock)
+
+
+def title(proc: sweep.Proc) -> str:
+    words = Path(f"/proc/{proc.pid}/cmdline").read_bytes().split(b"\0")
+    return words[2].decode() if len(words) > 2 else ""
