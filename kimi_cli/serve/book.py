@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -18,18 +19,22 @@ UP_NOTE_SECONDS = 30.0
 
 
 class Book:
-    """The state of a server, written whenever it changes."""
+    """The state of a server, written whenever it changes. What can't be written, as on a full disk,
+    ends no server: it is tried again."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.state = replace(state.read(folder), keeper_pid=os.getpid())
         self._written: ServerState | None = None
         self._next_note = 0.0
-        self._write()
 
     @property
     def stage(self) -> Stage:
         return self.state.progress.stage
+
+    def begin(self) -> None:
+        """The keeper is there, and hears."""
+        self._write()
 
     def say(self, stage: Stage, **changes: object) -> None:
         """It has come to a stage; `changes` are fields of the state."""
@@ -50,9 +55,13 @@ class Book:
         if now or moment >= self._next_note:
             up = self.state.ready is not None
             self._next_note = moment + (UP_NOTE_SECONDS if up else NOTE_SECONDS)
-            state.write_processes(self._folder, find())
+            self._write()
+            found = find()
+            with contextlib.suppress(OSError):
+                state.write_processes(self._folder, found)
 
     def _write(self) -> None:
         if self.state != self._written:
-            state.write(self._folder, self.state)
-            self._written = self.state
+            with contextlib.suppress(OSError):
+                state.write(self._folder, self.state)
+                self._written = self.state

@@ -25,6 +25,7 @@ _OURS = {
     "--ssl-keyfile": "kimi talks plain HTTP with it; encrypt in a proxy",
     "--ssl-certfile": "kimi talks plain HTTP with it; encrypt in a proxy",
     "--trust-remote-code": "kimi asks before, or is told by --yes",
+    "--config": "it could say anything of this; give its options one by one",
     "--nnodes": "name the computers with --nodes",
     "--node-rank": "name the computers with --nodes",
     "--headless": "name the computers with --nodes",
@@ -95,6 +96,12 @@ def parse(words: Sequence[str], options: Options | None) -> tuple[Given, ...]:
     return tuple(found)
 
 
+def names(words: Iterable[str]) -> frozenset[str]:
+    """What the options in `words` are called in full, whether they are any or not."""
+    stems = (word.partition("=")[0] for word in words if _is_option(word))
+    return frozenset(_in_full(stem) for stem in stems)
+
+
 def into_wish(given: Iterable[Given], wish: Wish) -> tuple[Wish, tuple[Given, ...]]:
     """The wish with what changes the whole plan, the cut of the model, and the other options.
     Raises NotReady for a number that is none."""
@@ -144,13 +151,17 @@ def _key(name: str, options: Options | None) -> str:
     return (options or Options(())).long(name)
 
 
+def _in_full(stem: str) -> str:
+    # vLLM takes "_" for "-" in names.
+    wanted = stem.replace("_", "-") if stem.startswith("--") else stem
+    return _SHORT.get(wanted, wanted)
+
+
 def _spelled(name: str, options: Options | None) -> str:
     if _OPTIMISED.fullmatch(name):
         return name
     stem, dot, field = name.partition(".")
-    # vLLM takes "_" for "-" in names.
-    wanted = stem.replace("_", "-") if stem.startswith("--") else stem
-    wanted = _SHORT.get(wanted, wanted)
+    wanted = _in_full(stem)
     long = _key(wanted, options)
     if long in _OURS:
         raise NotReady("extra", f"{name} is not for after --: {_OURS[long]}")

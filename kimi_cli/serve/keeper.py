@@ -16,9 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kimi_cli.serve import client, state, sweep
+from kimi_cli.serve import client, extra, state, sweep
 from kimi_cli.serve.book import Book
 from kimi_cli.serve.downloads import downloaded
+from kimi_cli.serve.facts import NodeCommand
 from kimi_cli.serve.holders import who_holds
 from kimi_cli.serve.log_reader import LogReader
 from kimi_cli.serve.nodes import Node, start_node, sweep_node
@@ -72,6 +73,8 @@ class Keeper:
         `owner` is gone, it is stopped."""
         sweep.adopt_orphans()
         self._listen(owner)
+        # Whoever reads this may send signals.
+        self._book.begin()
         try:
             await self._bring_up()
             await self._watch()
@@ -127,13 +130,15 @@ class Keeper:
                     raise
                 self._book.say("starting", trouble=failure.trouble)
                 await self._end()
+                if self._stop.is_set():
+                    raise Stop from None
                 self._commands = repaired(self._commands, repair)
                 self._again(repair)
 
     def _may(self, repair: Repair) -> bool:
         """Whether a repair is one to make: a few, each once, none against what the user set."""
         made, request = self._book.state.repairs, self._launch.request
-        given = {word.partition("=")[0] for word in request.extra}
+        given = set(extra.names(request.extra))
         if request.wish.context is not None:
             given.add("--max-model-len")
         if request.wish.utilisation is not None:
@@ -156,7 +161,10 @@ class Keeper:
         key = self._server.key
         self._nodes = []
         for command in self._commands:
-            node = await start_node(command, self._book.state.id, key, self._server.log)
+            try:
+                node = await start_node(command, self._book.state.id, key, self._server.log)
+            except OSError as error:
+                raise Failed(_not_started(command, error)) from None
             self._nodes.append(node)
         self._book.note(self._below, now=True)
 
@@ -255,7 +263,7 @@ class Keeper:
                 code = node.ended.result()
                 trouble = find_trouble(
                     self._reader.lines,
-                    self._launch,
+                    self._book.state.launch,
                     exit_code=code,
                     holders=lambda: who_holds(self._launch.port),
                 )
@@ -324,6 +332,16 @@ def _of_node(trouble: Trouble, node: Node, nodes: list[Node]) -> Trouble:
         return trouble
     rank, host = node.command.rank, node.command.host
     return replace(trouble, what=f"node {rank} ({host}) ended: {trouble.what}")
+
+
+def _not_started(command: NodeCommand, error: OSError) -> Trouble:
+    """vLLM or ssh was there when it was looked for, and is not now, or the disk is full."""
+    what = command.argv[0] if command.argv else "vllm"
+    return Trouble(
+        "start",
+        f"{what} can't be started on {command.host}: {error.strerror or error}",
+        "see that it is there and may be run, and that the disk has room; then: kimi serve restart",
+    )
 
 
 def _own_fault(problem: BaseException) -> Trouble:

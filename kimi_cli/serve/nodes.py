@@ -74,8 +74,11 @@ async def start_node(command: NodeCommand, server_id: str, key: str, log: Path) 
     return Node(command, process, asyncio.ensure_future(process.wait()), remote)
 
 
-async def sweep_node(command: NodeCommand, server_id: str) -> None:
-    """End what is left of the server on another computer. Never raises: it may be out of reach."""
+async def sweep_node(
+    command: NodeCommand, server_id: str, seconds: float = SWEEP_SECONDS
+) -> None:
+    """End what is left of the server on another computer, in `seconds` at most. Never raises: it
+    may be out of reach."""
     from kimi_cli.serve.remote import sweep_argv
 
     with contextlib.suppress(OSError, TimeoutError):
@@ -85,8 +88,12 @@ async def sweep_node(command: NodeCommand, server_id: str) -> None:
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
         )
-        async with asyncio.timeout(SWEEP_SECONDS):
-            await process.wait()
+        try:
+            async with asyncio.timeout(seconds):
+                await process.wait()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
 
 
 def node_environment(
@@ -98,6 +105,11 @@ def node_environment(
     kept.pop("VLLM_API_KEY", None)
     if key:
         kept["VLLM_API_KEY"] = key
+    program = Path(command.argv[0]) if command.argv else Path()
+    if program.is_absolute():
+        # What was installed beside vLLM is what it calls: ninja, ray.
+        places = (str(program.parent), kept.get("PATH", os.defpath))
+        kept["PATH"] = os.pathsep.join(places)
     kept[sweep.MARK] = server_id
     kept["PYTHONUNBUFFERED"] = "1"
     return kept

@@ -95,7 +95,7 @@ def _look(host: str, port: int) -> None:
 def _addresses(host: str, port: int) -> list[tuple[int, tuple[object, ...]]]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError:
+    except (OSError, UnicodeError):
         raise PortTaken(f"{host} is no address of this computer") from None
     return list(dict.fromkeys((int(one[0]), tuple(one[4])) for one in found))
 

@@ -68,8 +68,6 @@ def ssh(host: str, size: int, env: Mapping[str, str] | None = None) -> tuple[str
     """
     return (
         *_program(env),
-        # A connection of its own: it must not end with another session's, nor end others.
-        *("-o", "ControlMaster=no", "-o", "ControlPath=none", "-o", "ClearAllForwardings=yes"),
         *("--", check_host(host)),
         f"exec sh -c 'eval \"$(dd bs=1 count={size} 2>/dev/null)\"'",
     )
@@ -82,6 +80,8 @@ def _program(env: Mapping[str, str] | None) -> tuple[str, ...]:
     return (
         *(os.path.abspath(found), "-T", "-o", "BatchMode=yes"),
         *("-o", f"ConnectTimeout={CONNECT_SECONDS}", "-o", "ServerAliveInterval=15"),
+        # A connection of its own: it must not end with another session's, nor end others.
+        *("-o", "ControlMaster=no", "-o", "ControlPath=none", "-o", "ClearAllForwardings=yes"),
     )
 
 

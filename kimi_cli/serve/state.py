@@ -95,7 +95,8 @@ def look(folder: Path) -> Server | None:
         return None
     if not alive and state.progress.stage not in OVER:
         # It may have ended between the two looks.
-        state = read(folder)
+        with contextlib.suppress(OSError, ValueError):
+            state = read(folder)
         if state.progress.stage not in OVER:
             progress = replace(state.progress, stage="failed")
             state = replace(state, progress=progress, trouble=_LOST)
@@ -175,6 +176,7 @@ def start(
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = _take(folder, launch.name)
     ends = os.pipe() if attached else None
+    keeper = None
     try:
         state = _begin(folder, launch)
         passed = [lock] if port_lock is None else [lock, port_lock]
@@ -193,6 +195,9 @@ def start(
             )
         os.pwrite(lock, f"{keeper.pid}\n".encode(), 0)
     except BaseException:
+        if keeper:
+            # Nobody could stop it by its number.
+            keeper.kill()
         if ends:
             os.close(ends[1])
         raise
@@ -229,11 +234,22 @@ def ask_stop(server: Server, *, now: bool = False) -> None:
     at once, and does nothing where the keeper is gone."""
     import signal
 
+    _send(server, signal.SIGQUIT if now else signal.SIGTERM)
+
+
+def kill_keeper(server: Server) -> None:
+    """End a keeper that hears nothing; `sweep_dead` ends what it leaves."""
+    import signal
+
+    _send(server, signal.SIGKILL)
+
+
+def _send(server: Server, number: int) -> None:
     # Whoever holds the lock is the keeper, and has this number as long as it does.
     if _locked(server.folder):
-        with contextlib.suppress(ProcessLookupError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
             pid = int((server.folder / LOCK).read_text().strip())
-            os.kill(pid, signal.SIGQUIT if now else signal.SIGTERM)
+            os.kill(pid, number)
 
 
 def stopped(server: Server, seconds: float) -> bool:
@@ -249,10 +265,11 @@ def stopped(server: Server, seconds: float) -> bool:
 def sweep_dead(server: Server) -> list[Proc]:
     """End whatever is left of a server whose keeper is gone; what could not be ended. Blocks for
     seconds. Processes on other computers end by themselves with their connection."""
-    if _locked(server.folder):
-        return []
 
     def left() -> list[Proc]:
+        # By now another server may run under this name.
+        if _locked(server.folder):
+            return []
         noted = read_processes(server.folder)
         below = [below for proc in noted for below in sweep.descendants(proc.pid)]
         return list(dict.fromkeys([*noted, *below, *sweep.marked(server.state.id)]))

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from kimi_cli.serve.extra import names
 from kimi_cli.serve.running import Launch, Repair
 
 
@@ -30,7 +31,7 @@ class Case:
 
     def given(self, name: str) -> bool:
         """Whether the user gave this option after "--"."""
-        return any(word.partition("=")[0] == name for word in self.launch.request.extra)
+        return name in names(self.launch.request.extra)
 
     def again(self, *words: str) -> str:
         """The command that starts this model anew with other options."""

@@ -33,7 +33,7 @@ KIMI_SPECIAL = (
     "<|tool_call_argument_begin|>",
     "<|tool_call_end|>",
 )
-"""vLLM's parsers named ``kimi_k2`` refuse a tokenizer without these."""
+"""What vLLM's parsers named ``kimi_k2`` look for."""
 END_OF_TEXT, END_OF_MESSAGE = SPECIAL.index("<|endoftext|>"), SPECIAL.index("<|im_end|>")
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 BF16 = 2

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
-from contextlib import suppress
 
 from kimi_cli.frontends.plain import clean, seconds
 from kimi_cli.frontends.serve.meter import Meter
@@ -38,8 +35,7 @@ def stop_server(server: Server, pane: Pane, *, now: bool, patience: float = PATI
                     asked = interrupts.count
                     state.ask_stop(server, now=now or asked > 0)
                 if time.time() - began > patience:
-                    with suppress(ProcessLookupError):
-                        os.kill(server.state.keeper_pid, signal.SIGKILL)
+                    state.kill_keeper(server)
                 running = meter.latest.running if meter and meter.latest else None
                 pane.draw([stopping_line(running, began, time.time(), pane.width or 0)])
                 time.sleep(POLL_SECONDS)
