@@ -10,12 +10,15 @@ from pathlib import Path
 from kimi_cli.serve.keeper import Keeper
 from kimi_cli.serve.running import Checked
 
+NO_PARSER = "vLLM runs without a tool parser: give the model's after --, as --tool-call-parser NAME"
+
 
 async def _prove(base_url: str, key: str, model: str, tools: bool) -> Iterable[Checked]:
     from kimi_cli.model.verify.prove import prove
 
     found = await prove(base_url, key, model, tools=tools)
-    return [Checked(name, ok, words) for name, ok, words in found]
+    checks = [Checked(name, ok, words) for name, ok, words in found]
+    return checks if tools else [*checks, Checked("tool call", False, NO_PARSER)]
 
 
 def main(folder: str, owner: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MEDIA = ("image", "video")
 EFFORTS = ("low", "medium", "high")
 """Those of OpenAI's `reasoning_effort`, which vLLM hands to the model's template."""
+_WHERE = ("model", "endpoint.base_url", "endpoint.api_key")
 _THINKING = {"none": "none", "switchable": "switch", "always": "always"}
 
 
@@ -61,7 +62,7 @@ def place_of(server: Server) -> Place:
         notes.append(f"the local server {server.name} is limited: {limits(server.state)}")
     key = server.key
     flags = local_flags(server.state, key)
-    trouble = partial(_trouble, server.folder, SecretStr(key))
+    trouble = partial(_trouble, server.folder, flags)
     return Place(server.name, flags, tuple(notes), trouble)
 
 
@@ -136,19 +137,19 @@ def _same(repo: str, wanted: str) -> bool:
         return False
 
 
-def _trouble(folder: Path, key: SecretStr) -> str:
-    """Why the server of a folder can't be reached with this key; "" while it can."""
+def _trouble(folder: Path, flags: Mapping[str, object]) -> str:
+    """Why the server of a folder can't be reached with these settings; "" while it can."""
     from kimi_cli.serve.state import look
 
     server = look(folder)
     if server is None:
         return f"the local server {folder.name} is gone. `kimi serve MODEL` starts one."
     if is_up(server):
-        if _has(server, key):
+        if _is_there(server, flags):
             return ""
         return (
-            f"the local server {server.name} was started again since, with another key. /model "
-            "goes there again, `kimi --local -c` does in a new run."
+            f"the local server {server.name} was started anew since, and is {about(server)}. "
+            "/model goes there, `kimi --local -c` does in a new run."
         )
     if server.state.progress.stage in LOADING and server.alive:
         return f"the local server {server.name} is being started again: wait until it is ready."
@@ -158,8 +159,11 @@ def _trouble(folder: Path, key: SecretStr) -> str:
     return f"the local server {server.name} has ended{said}.{start}"
 
 
-def _has(server: Server, key: SecretStr) -> bool:
+def _is_there(server: Server, flags: Mapping[str, object]) -> bool:
+    """Whether it still has the address, the key and the model's name of these settings: a restart
+    keeps them, another start under its name may not."""
     try:
-        return server.key == key.get_secret_value()
+        now = local_flags(server.state, server.key)
     except OSError:
         return False
+    return all(now[name] == flags[name] for name in _WHERE)

@@ -17,6 +17,7 @@ from kimi_cli.cli.serve_output import FAILED, USAGE, fail, pane
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from kimi_cli.frontends.serve.log_view import Tail
     from kimi_cli.frontends.serve.server_view import Figures
     from kimi_cli.serve.state import Server
 
@@ -112,8 +113,24 @@ def logs(
         for line in lines if follow else [*lines, *tail.rest()][-count:] if count else []:
             print(line)
         sys.stdout.flush()
-        for line in log_view.follow(server, tail) if follow else ():
-            print(line, flush=True)
+        if follow:
+            _follow(server, tail)
+
+
+def _follow(server: Server, tail: Tail) -> None:
+    """Print further lines; on a terminal a progress bar is drawn below them until its line ends."""
+    from kimi_cli.frontends.serve import log_view
+    from kimi_cli.frontends.serve.spans import Span
+
+    out = pane(sys.stdout)
+    try:
+        for lines in log_view.follow(server, tail):
+            if lines:
+                out.draw([])
+                out.say((Span(line),) for line in lines)
+            out.draw([(Span(tail.unfinished),)] if tail.unfinished else [])
+    finally:
+        out.close()
 
 
 def stop(

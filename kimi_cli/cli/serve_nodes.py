@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -67,14 +66,15 @@ def head_is_here(request: Request) -> bool:
     return not hosts or is_loopback(hosts[0]) or is_here(hosts[0])
 
 
-def look(request: Request, vllm: Vllm | None, *, alike: bool) -> Seen:
-    """Look at the computers of a request, `alike`: at this one for all. Raises NotReady."""
+def look(request: Request, vllm: Vllm | None, env: Mapping[str, str], *, alike: bool) -> Seen:
+    """Look at the computers of a request, `alike`: at this one for all, with the programs of `env`.
+    Raises NotReady."""
     from kimi_cli.serve.cpu_facts import is_loopback
 
     hosts = request.hosts
     if not hosts or request.gpus or (vllm and vllm.cpu and all(map(is_loopback, hosts))):
         return Seen()
-    return _alike(hosts) if alike else _each(request, vllm)
+    return _alike(hosts, env) if alike else _each(request, vllm, env)
 
 
 def with_programs(launch: Launch, seen: Seen) -> Launch:
@@ -89,10 +89,10 @@ def with_programs(launch: Launch, seen: Seen) -> Launch:
     return replace(launch, commands=commands, notes=notes)
 
 
-def _alike(hosts: tuple[str, ...]) -> Seen:
+def _alike(hosts: tuple[str, ...], env: Mapping[str, str]) -> Seen:
     from kimi_cli.serve.detect import find_machine
 
-    found = find_machine(os.environ)
+    found = find_machine(env)
     if found.machine is None:
         why = "no GPU was found here that the others could be like"
         raise NotReady("no-gpu", why, "describe what each has with --gpus, as 8xH200")
@@ -102,7 +102,7 @@ def _alike(hosts: tuple[str, ...]) -> Seen:
     return Seen(machine, (*found.notes, only))
 
 
-def _each(request: Request, vllm: Vllm | None) -> Seen:
+def _each(request: Request, vllm: Vllm | None, env: Mapping[str, str]) -> Seen:
     from kimi_cli.serve.find_nodes import find_nodes
     from kimi_cli.serve.remote import BadHost
 
@@ -110,7 +110,7 @@ def _each(request: Request, vllm: Vllm | None) -> Seen:
     try:
         found = find_nodes(
             request.hosts,
-            os.environ,
+            env,
             vllm=vllm.path if vllm else "",
             folder=str(folder.resolve()) if folder.is_dir() else "",
         )

@@ -26,6 +26,7 @@ from kimi_cli.cli.serve_options import (
     tokens,
 )
 from kimi_cli.cli.serve_output import FAILED, GOOD, USAGE, plan_fail, show, width
+from kimi_cli.cli.serve_programs import environment
 from kimi_cli.serve.facts import Machine, ModelFacts, NoPlan, Plan, Vendor, Wish
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def _machine(
             plan_fail("gpus", str(error), as_json, USAGE)
     from kimi_cli.serve.detect import find_machine
 
-    found = find_machine(os.environ)
+    found = find_machine(environment())
     if found.machine is None:
         _no_gpu(model, found, as_json)
     machine, notes = found.machine, found.notes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +15,7 @@ import typer
 from kimi_cli.cli.output import json_line
 from kimi_cli.cli.serve_nodes import head_is_here, look, with_head, with_programs
 from kimi_cli.cli.serve_output import FAILED, GOOD, USAGE, fail, pane, show, width
+from kimi_cli.cli.serve_programs import environment, usable_vllm
 from kimi_cli.serve.facts import NoPlan
 from kimi_cli.serve.not_ready import NotReady
 from kimi_cli.serve.running import Request
@@ -50,7 +51,7 @@ def run(request: Request, *, detach: bool, wait: bool, as_json: bool) -> int:
     with Interrupts() as interrupts:
         try:
             server, owner = state.start(
-                ready.launch, home, os.environ, port_lock=lock, attached=not detach
+                ready.launch, home, environment(), port_lock=lock, attached=not detach
             )
         except (state.ServerExists, OSError) as error:
             fail("start", str(error), as_json, FAILED)
@@ -85,7 +86,9 @@ def again(server: Server, *, wait: bool, as_json: bool) -> int:
     """Start a server that was stopped, as it was asked for, in the background."""
     launch = server.state.launch
     wish = replace(launch.request.wish, port=launch.port)
-    request = replace(launch.request, wish=wish, name=launch.name, port_given=True)
+    # A folder may have been named as seen from another one.
+    model = launch.repo if os.path.isabs(launch.repo) else launch.request.model
+    request = replace(launch.request, model=model, wish=wish, name=launch.name, port_given=True)
     return run(request, detach=True, wait=wait, as_json=as_json)
 
 
@@ -120,16 +123,16 @@ def _prepared(
     from kimi_cli.frontends.serve.spans import Span
     from kimi_cli.serve.prepare import Ready, prepare
 
-    vllm = _vllm()
+    vllm, env = usable_vllm(), environment()
     if vllm is not None:
         # Asking it for its options takes a quarter of a minute, the first time.
         version = f" {vllm.version}" * bool(vllm.version)
         out.draw([(Span(f"  looks at vLLM{version} and this computer", "dim"),)])
     try:
-        seen = look(request, vllm, alike=alike or request.ray)
-        found = prepare(request, os.environ, home, vllm, machine=seen.machine)
+        seen = look(request, vllm, env, alike=alike or request.ray)
+        found = prepare(request, env, home, vllm, machine=seen.machine)
         if request.ray and to_start and isinstance(found, Ready):
-            _check_ray(found, vllm)
+            _check_ray(found, vllm, env)
     finally:
         out.close()
     if isinstance(found, NoPlan):
@@ -137,29 +140,11 @@ def _prepared(
     return replace(found, launch=with_programs(found.launch, seen))
 
 
-def _check_ray(ready: Ready, vllm: Vllm | None) -> None:
+def _check_ray(ready: Ready, vllm: Vllm | None, env: Mapping[str, str]) -> None:
     from kimi_cli.serve.ray import check_ray
 
-    if trouble := check_ray(ready.plan, os.environ, vllm.path if vllm else ""):
+    if trouble := check_ray(ready.plan, env, vllm.path if vllm else ""):
         raise NotReady(trouble.kind, trouble.what, trouble.todo)
-
-
-def _vllm() -> Vllm | None:
-    """The one to use; none that lies in the project, where a model may have written it."""
-    from kimi_cli.cli.here import working_directory
-    from kimi_cli.serve.installed import find_vllm
-    from kimi_cli.workspace.roots import project_root
-
-    root = project_root(working_directory())
-    found = find_vllm(os.environ, [root])
-    if found is None and (inside := find_vllm(os.environ)):
-        raise NotReady(
-            "vllm",
-            f"{inside.path} lies in this project, where a model could have put it",
-            "call kimi serve from elsewhere, or say that this one is meant",
-            (f"export KIMI_VLLM={inside.path}",),
-        )
-    return found
 
 
 def _with_port(request: Request, home: Path) -> tuple[Request, int | None]:
@@ -208,7 +193,7 @@ def _no_fit(request: Request, refused: NoPlan, as_json: bool) -> NoReturn:
     wish = request.wish
     given = {
         "--gpus": request.gpus,
-        "--nodes": len(request.hosts) if len(request.hosts) > 1 else None,
+        "--nodes": ",".join(request.hosts),
         "--context": wish.context,
         "--sessions": wish.sessions,
         "--variant": wish.variant,
@@ -219,7 +204,8 @@ def _no_fit(request: Request, refused: NoPlan, as_json: bool) -> NoReturn:
         "--data-parallel": wish.data_parallel,
         "--decode-context-parallel": wish.decode_context_parallel,
     }
-    asked = Asked(request.model, {name: str(value) for name, value in given.items() if value})
+    options = {name: str(value) for name, value in given.items() if value}
+    asked = Asked(request.model, options, ("kimi", "serve"))
     show(result_lines(refused, asked, (), None, width(sys.stderr)), sys.stderr)
     raise typer.Exit(FAILED)
 

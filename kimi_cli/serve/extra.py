@@ -163,8 +163,10 @@ def _spelled(name: str, options: Options | None) -> str:
     stem, dot, field = name.partition(".")
     wanted = _in_full(stem)
     long = _key(wanted, options)
-    if long in _OURS:
-        raise NotReady("extra", f"{name} is not for after --: {_OURS[long]}")
+    # vLLM understands the beginning of a name as well.
+    for own, why in _OURS.items():
+        if own == long or (options is None and own.startswith(long)):
+            raise NotReady("extra", f"{name} is not for after --: {why}")
     negated = wanted.startswith("--no-") and long != wanted
     if options is not None and not options.known(wanted) and not (negated and options.known(long)):
         near = options.near(wanted)

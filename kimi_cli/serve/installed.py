@@ -72,6 +72,17 @@ def find_vllm(env: Mapping[str, str], not_in: Sequence[Path] = ()) -> Vllm | Non
     return Vllm(str(path), version, "+cpu" in version, f"{version} {_mark(path.resolve())}")
 
 
+def without_folders(path: str, not_in: Sequence[Path]) -> str:
+    """PATH without entries that are relative or lead below one of the folders `not_in`."""
+    closed = [Path(os.path.realpath(folder)) for folder in not_in]
+    kept = [
+        entry
+        for entry in path.split(os.pathsep)
+        if os.path.isabs(entry) and not any(_below(Path(entry), folder) for folder in closed)
+    ]
+    return os.pathsep.join(kept)
+
+
 def options(vllm: Vllm, home: Path, env: Mapping[str, str]) -> Options:
     """The options of ``vllm serve`` as this vLLM's help has them, kept under `home`/cache until
     something else is installed. Asking takes 10 to 20 seconds. Raises NotReady when it fails."""
@@ -118,9 +129,14 @@ def _on_path(env: Mapping[str, str], not_in: Sequence[Path]) -> Iterator[Path]:
         path = Path(entry, "vllm")
         if not os.path.isabs(entry) or not _is_program(path):
             continue
-        places = (Path(os.path.abspath(path)), Path(os.path.realpath(path)))
-        if not any(place.is_relative_to(folder) for folder in closed for place in places):
+        if not any(_below(path, folder) for folder in closed):
             yield path
+
+
+def _below(path: Path, folder: Path) -> bool:
+    """Whether a path lies in a folder by its name, or by where its links lead."""
+    places = (Path(os.path.abspath(path)), Path(os.path.realpath(path)))
+    return any(place.is_relative_to(folder) for place in places)
 
 
 def _is_program(path: Path) -> bool:

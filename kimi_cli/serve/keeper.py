@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kimi_cli.serve import client, extra, state, sweep
+from kimi_cli.serve import client, extra, log_file, state, sweep
 from kimi_cli.serve.book import Book
 from kimi_cli.serve.downloads import downloaded
 from kimi_cli.serve.facts import NodeCommand
@@ -215,6 +215,8 @@ class Keeper:
             await asyncio.sleep(LAST_WORDS_SECONDS)
             self._check_nodes()
         good = all(check.ok for check in checks)
+        # From now on they stay the same, and are looked at seldom.
+        self._book.note(self._below, now=True)
         self._book.say(
             "ready" if good else "limited", checks=checks, ready=time.time(), trouble=None
         )
@@ -224,6 +226,9 @@ class Keeper:
     async def _watch(self) -> None:
         while True:
             await self._step(pause=0.5)
+            with contextlib.suppress(OSError):
+                if await asyncio.to_thread(log_file.turn, self._server.log, self._server.former_log):
+                    self._read_to = 0
 
     async def _step(
         self, other: asyncio.Future[Any] | None = None, pause: float = LOOK_SECONDS

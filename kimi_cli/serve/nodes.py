@@ -74,9 +74,7 @@ async def start_node(command: NodeCommand, server_id: str, key: str, log: Path) 
     return Node(command, process, asyncio.ensure_future(process.wait()), remote)
 
 
-async def sweep_node(
-    command: NodeCommand, server_id: str, seconds: float = SWEEP_SECONDS
-) -> None:
+async def sweep_node(command: NodeCommand, server_id: str, seconds: float = SWEEP_SECONDS) -> None:
     """End what is left of the server on another computer, in `seconds` at most. Never raises: it
     may be out of reach."""
     from kimi_cli.serve.remote import sweep_argv

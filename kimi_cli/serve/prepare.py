@@ -66,7 +66,7 @@ def prepare(
     vllm = vllm if here else None
     # What changes the plan is known by name; the rest is looked at when vLLM has been asked.
     wish, _ = extra.into_wish(extra.parse(request.extra, None), request.wish)
-    model = _model(request.model, env)
+    model = _model(request.model, env, vllm)
     notes: tuple[str, ...] = ()
     if machine is None:
         machine, notes = _machine(request, env, vllm)
@@ -105,19 +105,29 @@ def _no_vllm(machine: Machine | None) -> NotReady:
     )
 
 
-def _model(name: str, env: Mapping[str, str]) -> ModelFacts:
+def _model(name: str, env: Mapping[str, str], vllm: Vllm | None) -> ModelFacts:
+    """The model's facts. Of an id at Hugging Face that nobody here knows, the files that describe
+    it are fetched."""
     from kimi_cli.serve.catalogue import UnknownModel
     from kimi_cli.serve.local_files import ReadError
     from kimi_cli.serve.read_model import read_model
+    from kimi_cli.serve.small_files import fetch_small_files
 
     try:
-        return read_model(name, env)
+        try:
+            return read_model(name, env)
+        except UnknownModel as unknown:
+            if not _REPO.fullmatch(name) or vllm is None:
+                raise
+            if why := fetch_small_files(name, vllm.path, env):
+                raise UnknownModel(f"{unknown}; at Hugging Face: {why}") from None
+            return read_model(name, env)
     except UnknownModel as error:
-        fetch = (f"hf download {name}",) if _REPO.fullmatch(name) else ()
-        todo = "a model of Hugging Face that isn't known here has to be downloaded first"
-        raise NotReady("unknown-model", str(error), todo if fetch else "", fetch) from None
+        raise NotReady("unknown-model", str(error)) from None
     except ReadError as error:
-        raise NotReady("unreadable-model", str(error)) from None
+        whole = (f"hf download {name}",) if _REPO.fullmatch(name) else ()
+        todo = "all of it here, it can be read" if whole else ""
+        raise NotReady("unreadable-model", str(error), todo, whole) from None
 
 
 def _machine(

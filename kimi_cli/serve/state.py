@@ -69,6 +69,11 @@ class Server:
         """All that vLLM printed."""
         return self.folder / LOG
 
+    @property
+    def former_log(self) -> Path:
+        """What it printed at the start before, or before the log became too long."""
+        return self.folder / f"{LOG}.1"
+
 
 def servers_folder(home: Path) -> Path:
     """Where the servers are kept."""

@@ -134,6 +134,7 @@ def test_no_fit(kimi: Kimi) -> None:
     run = serve(kimi, *args)
     assert (run.code, run.out) == (1, "")
     assert "short by" in run.err and "what fits" in run.err
+    assert "kimi serve plan kimi-k3 --gpus" in run.err and run.err.startswith("kimi serve Kimi")
     assert serve(kimi, *args, "--json").json()["error"]["kind"] == "no-fit"
 
 

@@ -23,9 +23,8 @@ NO_ROOM = (
     "(1.0 GiB). Based on the available memory, the estimated maximum model length is 20000. Try "
     "increasing `gpu_memory_utilization` or decreasing `max_model_len`."
 )
-WORKER = (
-    "import signal, time; signal.signal(15, signal.SIG_IGN); print('on', flush=1); time.sleep(600)"
-)
+WORKER = "import signal, time; {deaf}; print('on', flush=True); time.sleep(600)"
+DEAF = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -79,11 +78,12 @@ class Handler(BaseHTTPRequestHandler):
 def main() -> None:
     behaviour, port, options = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
     print("INFO 11-22 04:00:00 [api_server.py:1] vLLM API server version 0.32.0", flush=True)
+    code = WORKER.format(deaf=DEAF if behaviour in ("slow to end", "loads") else "pass")
     worker = subprocess.Popen(
-        [sys.executable, "-c", WORKER], env={}, start_new_session=True, stdout=subprocess.PIPE
+        [sys.executable, "-c", code], env={}, start_new_session=True, stdout=subprocess.PIPE
     )
     assert worker.stdout
-    worker.stdout.readline()
+    assert worker.stdout.readline() == b"on\n"
     if behaviour == "loads":
         time.sleep(600)
     if behaviour == "dies":

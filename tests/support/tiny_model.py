@@ -7,9 +7,10 @@ The same options make the same bytes.
 from __future__ import annotations
 
 import json
+import math
 import random
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
@@ -40,6 +41,8 @@ BF16 = 2
 """Bytes of a weight."""
 SPREAD = 0.05
 """The standard deviation of the weights."""
+Weights = Callable[[str, tuple[int, ...]], bytes]
+"""The values in bfloat16 of the weight of a name and dimensions; asked for one after the other."""
 TEMPLATE = """\
 {%- if tools %}<|im_start|>system
 {%- if messages[0].role == "system" %}
@@ -90,25 +93,49 @@ def write_model(
 ) -> Path:
     """Make a model in a new folder; returns it. `shards`: the weights in so many files. `kimi`:
     with the tokens around a Kimi model's tool calls."""
-    shape = shape or Shape()
     special = SPECIAL + (KIMI_SPECIAL if kimi else ())
-    vocabulary = -(-(len(special) + 256) // 64) * 64
+    values = _Numbers().weights
+    return write_folder(folder, shape or Shape(), values, TEMPLATE, special, shards=shards)
+
+
+def write_folder(
+    folder: Path,
+    shape: Shape,
+    weights: Weights,
+    template: str,
+    special: tuple[str, ...],
+    texts: tuple[str, ...] = (),
+    shards: int = 1,
+) -> Path:
+    """Make a model of given weights in a new folder; returns it. `special` begins as `SPECIAL`
+    does; `texts` are tokens too, shown as what they are."""
+    vocabulary = padded(len(vocabulary_of(special, texts)))
     folder.mkdir(parents=True)
     _write_json(folder / "config.json", _config(shape, vocabulary))
     _write_json(folder / "generation_config.json", {"eos_token_id": END_OF_MESSAGE})
-    _write_json(folder / "tokenizer.json", _tokenizer(special))
+    _write_json(folder / "tokenizer.json", _tokenizer(special, texts))
     _write_json(
         folder / "tokenizer_config.json",
         {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "eos_token": SPECIAL[END_OF_MESSAGE],
             "pad_token": SPECIAL[END_OF_TEXT],
-            "chat_template": TEMPLATE,
+            "chat_template": template,
             "model_max_length": shape.context,
         },
     )
-    _write_weights(folder, dict(_tensors(shape, vocabulary)), shards)
+    _write_weights(folder, dict(_tensors(shape, vocabulary)), weights, shards)
     return folder
+
+
+def vocabulary_of(special: tuple[str, ...], texts: tuple[str, ...] = ()) -> list[str]:
+    """All tokens in the order of their numbers: the special ones, one a byte, the texts."""
+    return [*special, *_byte_names(), *texts]
+
+
+def padded(count: int) -> int:
+    """The size of a vocabulary of so many tokens."""
+    return -(-count // 64) * 64
 
 
 def truncate(file: Path) -> None:
@@ -138,10 +165,11 @@ def _config(shape: Shape, vocabulary: int) -> dict[str, Any]:
     }
 
 
-def _tokenizer(special: tuple[str, ...]) -> dict[str, Any]:
+def _tokenizer(special: tuple[str, ...], texts: tuple[str, ...]) -> dict[str, Any]:
     """A tokenizer.json of a byte-level BPE that joins nothing: one token a byte."""
     byte_level = {"type": "ByteLevel", "trim_offsets": True, "use_regex": True}
-    words = [*special, *_byte_names()]
+    words = vocabulary_of(special, texts)
+    added = {number: name for number, name in enumerate(words) if name in {*special, *texts}}
     return {
         "version": "1.0",
         "truncation": None,
@@ -154,9 +182,9 @@ def _tokenizer(special: tuple[str, ...]) -> dict[str, Any]:
                 "lstrip": False,
                 "rstrip": False,
                 "normalized": False,
-                "special": True,
+                "special": name in special,
             }
-            for number, name in enumerate(special)
+            for number, name in added.items()
         ],
         "normalizer": None,
         "pre_tokenizer": {**byte_level, "add_prefix_space": False},
@@ -205,10 +233,11 @@ def _tensors(shape: Shape, vocabulary: int) -> Iterator[tuple[str, tuple[int, ..
     yield "lm_head.weight", (vocabulary, wide)
 
 
-def _write_weights(folder: Path, tensors: dict[str, tuple[int, ...]], shards: int) -> None:
-    numbers = _Numbers()
+def _write_weights(
+    folder: Path, tensors: dict[str, tuple[int, ...]], weights: Weights, shards: int
+) -> None:
     if shards == 1:
-        _write_safetensors(folder / WEIGHTS, tensors, numbers)
+        _write_safetensors(folder / WEIGHTS, tensors, weights)
         return
     names = list(tensors)
     where = {}
@@ -216,19 +245,19 @@ def _write_weights(folder: Path, tensors: dict[str, tuple[int, ...]], shards: in
     for shard in range(shards):
         file = f"model-{shard + 1:05}-of-{shards:05}.safetensors"
         part = {name: tensors[name] for name in names[shard::shards]}
-        total += _write_safetensors(folder / file, part, numbers)
+        total += _write_safetensors(folder / file, part, weights)
         where.update(dict.fromkeys(part, file))
     _write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": where})
 
 
-def _write_safetensors(file: Path, tensors: dict[str, tuple[int, ...]], numbers: _Numbers) -> int:
+def _write_safetensors(file: Path, tensors: dict[str, tuple[int, ...]], weights: Weights) -> int:
     """A file of the safetensors format: the length of a JSON header, the header, the weights
     (safetensors README, "Format"). Returns the weights' bytes."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     data = []
     at = 0
     for name, dimensions in tensors.items():
-        values = numbers.norm(dimensions) if "norm" in name else numbers.random(dimensions)
+        values = weights(name, dimensions)
         data.append(values)
         header[name] = {
             "dtype": "BF16",
@@ -249,25 +278,23 @@ class _Numbers:
         self._random = random.Random(0)
         # 256 values that lie as a normal distribution's do: enough for what makes no sense.
         bell = NormalDist(0, SPREAD)
-        self._table = [_bf16(bell.inv_cdf((step + 0.5) / 256)) for step in range(256)]
+        self._table = [bf16(bell.inv_cdf((step + 0.5) / 256)) for step in range(256)]
 
-    def random(self, dimensions: tuple[int, ...]) -> bytes:
-        return b"".join(map(self._table.__getitem__, self._random.randbytes(_count(dimensions))))
+    def weights(self, name: str, dimensions: tuple[int, ...]) -> bytes:
+        """Those of a normalisation leave everything as it is."""
+        if "norm" in name:
+            return bf16(1.0) * count(dimensions)
+        return b"".join(map(self._table.__getitem__, self._random.randbytes(count(dimensions))))
 
-    def norm(self, dimensions: tuple[int, ...]) -> bytes:
-        """The weights of a normalisation, which leave everything as it is."""
-        return _bf16(1.0) * _count(dimensions)
 
-
-def _bf16(value: float) -> bytes:
+def bf16(value: float) -> bytes:
+    """A number as bfloat16."""
     return struct.pack("<f", value)[2:]
 
 
-def _count(dimensions: tuple[int, ...]) -> int:
-    count = 1
-    for size in dimensions:
-        count *= size
-    return count
+def count(dimensions: tuple[int, ...]) -> int:
+    """How many weights there are."""
+    return math.prod(dimensions)
 
 
 def _write_json(path: Path, value: Any) -> None:

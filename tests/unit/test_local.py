@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -136,9 +137,16 @@ def test_why_a_server_is_not_there_any_more(tmp_path: Path, make: Make) -> None:
     server.put("failed", trouble=Trouble("oom", "the GPU's memory is full", "take less context"))
     assert "tiny has ended: the GPU's memory is full. Take less context" in place.trouble()
     assert "`kimi serve restart tiny`" in place.trouble()
-    (server.folder / state.KEY).write_text("kimi-another-key")
     server.put("ready", identity="another")
-    assert "another key" in place.trouble()
+    assert place.trouble() == ""
+    former = server.launch
+    server.launch = replace(former, port=18181)
+    server.put("ready", identity="another")
+    assert "started anew since, and is tiny at http://127.0.0.1:18181/v1, ready" in place.trouble()
+    server.launch = former
+    server.put("ready", identity="another")
+    (server.folder / state.KEY).write_text("kimi-another-key")
+    assert "started anew since" in place.trouble()
     server.put("load", identity="another")
     assert "being started again" in place.trouble()
     server.put("ready")

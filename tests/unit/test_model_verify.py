@@ -58,8 +58,13 @@ def test_a_call_that_comes_as_text() -> None:
 
 
 def test_a_stray_marker_is_no_call() -> None:
-    found = proved([HELLO, text("Seven.</tool_call>"), CALL])
-    assert found[1] == ("tool call", True, "only when forced")
+    found = proved([HELLO, text("Seven.</tool_call>"), text("Seven."), CALL])
+    assert outcome(found) == [("chat", True), ("tool call", False)]
+    assert found[1][2].startswith("only when forced")
+
+
+def test_the_second_try_counts() -> None:
+    assert outcome(proved([HELLO, text("Seven."), CALL])) == [("chat", True), ("tool call", True)]
 
 
 def test_a_server_without_a_tool_parser() -> None:
@@ -70,10 +75,12 @@ def test_a_server_without_a_tool_parser() -> None:
 
 
 def test_a_model_that_calls_only_when_it_must() -> None:
-    with ScriptedServer([HELLO, text("Seven."), CALL], flavour="vllm") as server:
+    script = [HELLO, text("Seven."), text("Seven."), CALL]
+    with ScriptedServer(script, flavour="vllm") as server:
         found = asyncio.run(prove(server.base_url, "sk-test-key", KIMI))
-        forced = server.requests[2].body["tool_choice"]
-    assert found[1] == ("tool call", True, "only when forced")
+        forced = server.requests[3].body["tool_choice"]
+    assert outcome(found) == [("chat", True), ("tool call", False)]
+    assert found[1][2].startswith("only when forced")
     assert forced == {"type": "function", "function": {"name": "look_up"}}
 
 
@@ -88,7 +95,7 @@ def test_a_model_that_calls_only_when_it_must() -> None:
     ],
 )
 def test_no_valid_call_is_no_proof(second: Reply, third: Reply | None, words: str) -> None:
-    found = proved([HELLO, second, *([third] if third else [])])
+    found = proved([HELLO, second, *([second, third] if third else [])])
     assert outcome(found) == [("chat", True), ("tool call", False)]
     assert words in found[1][2]
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from kimi_cli.serve.extra import Given, into_wish, override, parse, values
+from kimi_cli.serve.extra import Given, into_wish, names, override, parse, values
 from kimi_cli.serve.facts import Flag, Wish
 from kimi_cli.serve.not_ready import NotReady
 from kimi_cli.serve.options import Options, read_help
@@ -84,6 +84,7 @@ def test_an_unknown_option_is_refused_with_the_nearest(word: str, near: str) -> 
         (["-r", "1"], "--nodes"),
         (["--uds", "/tmp/s"], "port"),
         (["--grpc"], "HTTP"),
+        (["--config", "options.yaml"], "one by one"),
         (["-h"], "--help=all"),
     ],
 )
@@ -94,6 +95,18 @@ def test_what_kimi_sets_itself_is_refused(
     with pytest.raises(NotReady) as refused:
         parse(words, options)
     assert instead in refused.value.message and "secret" not in refused.value.message
+
+
+@pytest.mark.parametrize("word", ["--trust-remote", "--trust_rem", "--api=secret", "--por"])
+def test_the_beginning_of_such_a_name_is_no_way_around(word: str) -> None:
+    for options in (KNOWN, None):
+        with pytest.raises(NotReady):
+            parse([word], options)
+
+
+def test_names_in_full() -> None:
+    words = ["--max_model_len=4", "-tp", "2", "--enforce-eager", "-1", "four"]
+    assert names(words) == {"--max-model-len", "--tensor-parallel-size", "--enforce-eager"}
 
 
 def test_without_an_answer_from_vllm_every_name_passes() -> None:

@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kimi_cli.serve.installed import find_vllm, known_flags, options, version_numbers
+from kimi_cli.serve.installed import (
+    find_vllm,
+    known_flags,
+    options,
+    version_numbers,
+    without_folders,
+)
 from kimi_cli.serve.not_ready import NotReady
 from kimi_cli.serve.options import Options, read_help
 from tests.support.vllm_program import HELP, calls, environment, install, record
@@ -92,6 +98,14 @@ def test_what_others_can_write_to_and_what_is_relative_does_not_count(tmp_path: 
     found = find_vllm(path, [tmp_path / "project"])
     assert found is not None and found.path == str(own)
     assert find_vllm(environment(planted.parent, link.parent), [tmp_path / "project"]) is None
+
+
+def test_a_path_without_a_folder(tmp_path: Path) -> None:
+    inside, outside, link = (tmp_path / name for name in ("project/bin", "bin", "link"))
+    inside.mkdir(parents=True)
+    link.symlink_to(inside)
+    path = f"{inside}:{outside}::bin:{link}:/usr/bin"
+    assert without_folders(path, [tmp_path / "project"]) == f"{outside}:/usr/bin"
 
 
 def test_kimi_vllm_goes_before_path(tmp_path: Path) -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kimi_cli.serve import client, state, sweep
+from kimi_cli.serve.book import Book
 from kimi_cli.serve.facts import NodeCommand, Wish
-from kimi_cli.serve.running import UP, Launch, Request, ServerState
+from kimi_cli.serve.nodes import node_environment, sweep_node
+from kimi_cli.serve.running import UP, Launch, Progress, Request, ServerState
 from kimi_cli.serve.state import Server
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="vLLM and its keeper run on Linux")
@@ -29,7 +33,9 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
-def a_launch(*behaviours: str, wish: Wish | None = None, extra: tuple[str, ...] = ()) -> Launch:
+def a_launch(
+    *behaviours: str, wish: Wish | None = None, extra: tuple[str, ...] = (), parser: str = "hermes"
+) -> Launch:
     """A server of one node for each behaviour."""
     port = free_port()
     commands = tuple(
@@ -40,7 +46,7 @@ def a_launch(*behaviours: str, wish: Wish | None = None, extra: tuple[str, ...] 
     )
     request = Request("tiny", wish or Wish(), extra)
     place = ("127.0.0.1", port, "tiny", "/models/tiny")
-    return Launch("tiny", request, commands, *place, 40_000, tool_parser="hermes")
+    return Launch("tiny", request, commands, *place, 40_000, tool_parser=parser)
 
 
 @pytest.fixture
@@ -99,6 +105,15 @@ def test_it_is_ready_when_it_was_proved(start: Start, tmp_path: Path) -> None:
     assert server.key not in (server.folder / state.LAUNCH).read_text()
 
 
+def test_without_a_tool_parser_it_is_limited(start: Start) -> None:
+    now = up(start(a_launch("serves", parser="")))
+    assert now.progress.stage == "limited"
+    assert [(check.name, check.ok) for check in now.checks] == [
+        ("chat", True),
+        ("tool call", False),
+    ]
+
+
 def test_a_stop_lets_the_server_end_by_itself(start: Start) -> None:
     server = start(a_launch("serves"))
     up(server)
@@ -154,7 +169,7 @@ def test_a_context_without_room_is_made_smaller(start: Start) -> None:
     assert now.launch.commands[0].argv[-2:] == ("--max-model-len", "20000")
 
 
-@pytest.mark.parametrize("extra", [(), ("--max-model-len=40000",)])
+@pytest.mark.parametrize("extra", [(), ("--max-model-len=40000",), ("--max_model_len", "40000")])
 def test_what_the_user_set_is_not_repaired(start: Start, extra: tuple[str, ...]) -> None:
     wish = Wish() if extra else Wish(context=40_000)
     server = start(a_launch("no room", wish=wish, extra=extra))
@@ -172,6 +187,80 @@ def test_a_start_that_fails_says_the_cause(start: Start) -> None:
     assert now.trouble
     assert "something that nobody has seen before" in now.trouble.evidence
     assert left(server) == []
+
+
+def test_a_program_that_is_gone_is_no_fault_of_the_keeper(start: Start) -> None:
+    launch = a_launch("serves")
+    command = replace(launch.commands[0], argv=("/no/such/vllm", "serve"))
+    now = over(start(replace(launch, commands=(command,))))
+    assert now.progress.stage == "failed"
+    assert now.trouble
+    assert now.trouble.kind == "start"
+    assert "/no/such/vllm can't be started on localhost: No such file" in now.trouble.what
+
+
+def test_what_can_not_be_written_is_written_later(tmp_path: Path) -> None:
+    launch = a_launch("serves")
+    now = time.time()
+    state.write(tmp_path, ServerState("ab", launch, 0, now, Progress("starting", now)))
+    book = Book(tmp_path)
+    mine = sweep.process(os.getpid())
+    assert mine
+    # As on a full disk, no new file can be made.
+    blocks = [tmp_path / f".{name}.{os.getpid()}" for name in (state.STATE, state.PROCESSES)]
+    for block in blocks:
+        block.mkdir()
+    book.begin()
+    book.note(lambda: [mine], now=True)
+    book.say("ready")
+    assert state.read(tmp_path).keeper_pid == 0
+    for block in blocks:
+        block.rmdir()
+    book.note(lambda: [mine], now=True)
+    assert state.read(tmp_path) == book.state
+    assert book.state.progress.stage == "ready"
+    assert state.read_processes(tmp_path) == [mine]
+
+
+def test_what_lies_beside_vllm_is_found_first() -> None:
+    command = NodeCommand("localhost", 0, ("/opt/venv/bin/vllm", "serve"), ())
+    env = node_environment(command, "ab", "key", {"PATH": "/usr/bin", "KIMI_API_KEY": "sk"})
+    assert env == {
+        "PATH": "/opt/venv/bin:/usr/bin",
+        "VLLM_API_KEY": "key",
+        sweep.MARK: "ab",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def until_there(path: Path) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not path.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_an_ssh_that_hangs_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    noted = tmp_path / "pid"
+    program = tmp_path / "ssh"
+    program.write_text(
+        f"#!/bin/sh\necho $$ >{noted}.part && mv {noted}.part {noted}\nexec sleep 600\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    async def sweep_and_give_up() -> None:
+        work = asyncio.ensure_future(sweep_node(NodeCommand("gpu2", 1, ("vllm",), ()), "ab"))
+        await asyncio.to_thread(until_there, noted)
+        work.cancel()
+        await asyncio.wait([work])
+
+    asyncio.run(sweep_and_give_up())
+    pid = int(noted.read_text())
+    deadline = time.monotonic() + SECONDS
+    while sweep.process(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_a_server_that_dies_is_told_of(start: Start) -> None:

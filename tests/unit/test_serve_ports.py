@@ -144,7 +144,7 @@ def test_the_last_ports_are_not_passed(tmp_path: Path, held: ExitStack) -> None:
 
 def test_an_address_of_another_computer(tmp_path: Path) -> None:
     # 192.0.2.0/24 is for documentation (RFC 5737): nobody has it.
-    for host in ("192.0.2.1", "no such host.invalid"):
+    for host in ("192.0.2.1", "no such host.invalid", "a..b"):
         with pytest.raises(PortTaken, match="is no address of this computer"):
             take(tmp_path, free_port(), True, host=host)
 

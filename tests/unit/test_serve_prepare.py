@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -332,8 +333,50 @@ def test_refusals(
     with pytest.raises(NotReady, match=words) as refused:
         prepare(request_, env, home, vllm)
     assert refused.value.kind == kind
-    if request_.model == "someone/unheard-of":
-        assert refused.value.commands == ("hf download someone/unheard-of",)
+
+
+HF = """\
+#!{python}
+import pathlib, shutil, sys
+assert sys.argv[1:3] == ["download", "someone/new"] and "--include" in sys.argv, sys.argv
+if not {model!r}:
+    sys.exit("a line\\nRepository Not Found for someone/new\\n")
+to = pathlib.Path({cache!r}) / "models--someone--new"
+(to / "refs").mkdir(parents=True)
+(to / "refs" / "main").write_text("abc")
+shutil.copytree({model!r}, to / "snapshots" / "abc", ignore=shutil.ignore_patterns({left_out!r}))
+"""
+
+
+@pytest.mark.parametrize("left_out", ["*.nothing", "*.safetensors"])
+def test_a_model_that_only_the_hub_knows(
+    env: dict[str, str], home: Path, on_cpu: Vllm, tmp_path: Path, left_out: str
+) -> None:
+    env["HF_HUB_CACHE"] = str(tmp_path / "hub")
+    model = write_model(tmp_path / "new", shards=2)
+    hub(on_cpu, str(model), env["HF_HUB_CACHE"], left_out)
+    launch = ready(prepare(Request("someone/new"), env, home, on_cpu))
+    assert launch.repo == "someone/new"
+    whole = left_out == "*.nothing"
+    assert ("HF_HUB_OFFLINE" in variables(launch.commands[0])) == whole
+    assert any("not all of its weights" in note for note in launch.notes) != whole
+
+
+def test_a_model_that_the_hub_does_not_know(env: dict[str, str], home: Path, on_cpu: Vllm) -> None:
+    with pytest.raises(NotReady, match="hf is not there"):
+        prepare(Request("someone/new"), env, home, on_cpu)
+    hub(on_cpu, "", "", "")
+    with pytest.raises(NotReady, match="Repository Not Found for someone/new"):
+        prepare(Request("someone/new"), env, home, on_cpu)
+
+
+def hub(vllm: Vllm, model: str, cache: str, left_out: str) -> None:
+    """A ``hf`` beside vLLM that has this model to give; "": none."""
+    program = Path(vllm.path).with_name("hf")
+    program.write_text(
+        HF.format(python=sys.executable, model=model, cache=cache, left_out=left_out)
+    )
+    program.chmod(0o755)
 
 
 def test_gpus_are_not_for_a_build_for_the_cpu(

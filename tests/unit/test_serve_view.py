@@ -204,6 +204,15 @@ def test_the_call_that_a_way_means() -> None:
     )
 
 
+def test_the_call_of_a_run_that_a_way_means() -> None:
+    asked = Asked("m", {"--nodes": "a,b"}, ("kimi", "serve"))
+    assert asked.command(Way("context", "", ("--context", "64k"))) == (
+        "kimi serve m --nodes a,b --context 64k"
+    )
+    # Nothing can be started on GPUs that are not here.
+    assert asked.command(Way("gpus", "", ("--gpus", "4xB200"))) == "kimi serve plan m --gpus 4xB200"
+
+
 @pytest.mark.parametrize("width", [20, 60, 80, 100])
 def test_any_width_holds(width: int) -> None:
     for result in (planned("kimi-k2.5", "8xH200"), planned("kimi-k2.5", "2xH100")):

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fcntl import ioctl
+from itertools import chain
 from pathlib import Path
 from struct import pack
 from termios import TIOCSWINSZ
@@ -27,6 +28,7 @@ from kimi_cli.frontends.serve.spans import Line, Span
 from kimi_cli.frontends.serve.stopping import stop_server
 from kimi_cli.frontends.serve.viewer import Viewer
 from kimi_cli.serve import state
+from kimi_cli.serve.log_file import turn
 from kimi_cli.serve.running import Checked, Progress, Repair, ServerState, Trouble
 from tests.support.kept import kept, put
 
@@ -182,12 +184,39 @@ def test_a_bar_is_shown_in_its_last_state_and_nothing_is_obeyed() -> None:
     assert shown(b"(Worker pid=1) \xe2\x9c\x93") == "(Worker pid=1) ✓"
 
 
+def test_a_bar_without_an_end_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "vllm.log"
+    path.write_bytes(b"one\n\rLoading:  0%")
+    with Tail(path) as tail:
+        assert tail.last(5) == ["one"]
+        assert tail.unfinished == "Loading:  0%"
+        with path.open("ab") as log:
+            log.write(b"\rLoading: 64%")
+        assert (tail.more(), tail.unfinished) == ([], "Loading: 64%")
+        with path.open("ab") as log:
+            log.write(b"\rLoading: 100%\n")
+        assert (tail.more(), tail.unfinished) == (["Loading: 100%"], "")
+
+
+def test_a_log_that_begins_anew_is_followed(tmp_path: Path) -> None:
+    log, former = tmp_path / "vllm.log", tmp_path / "vllm.log.1"
+    with log.open("ab", buffering=0) as vllm, Tail(log) as tail:
+        vllm.write(b"one\ntwo\nhal")
+        assert tail.last(1) == ["two"]
+        assert not turn(log, former, 11)
+        assert turn(log, former, 10)
+        vllm.write(b"three\n")
+        assert tail.more() == ["three"]
+    assert (former.read_bytes(), log.read_bytes()) == (b"one\ntwo\nhal", b"three\n")
+    assert former.stat().st_mode & 0o777 == 0o600
+
+
 def test_following_ends_with_the_server(tmp_path: Path) -> None:
     folder = put(tmp_path, "ready", log=b"one\n")
     found: list[str] = []
     with kept(folder) as server, Tail(server.log) as tail:
         assert tail.last(10) == ["one"]
-        reader = threading.Thread(target=lambda: found.extend(follow(server, tail)))
+        reader = threading.Thread(target=lambda: found.extend(chain(*follow(server, tail))))
         reader.start()
         with server.log.open("ab") as log:
             log.write(b"two\nlast words")
@@ -208,6 +237,15 @@ def test_stopping_waits_until_the_keeper_is_gone(tmp_path: Path) -> None:
         out.seek(0)
         words = out.read()
     assert words.startswith("  tiny stopped after ") and "no process of it is left" in words
+
+
+def test_one_that_has_not_said_its_number_is_killed_by_that_of_its_lock(tmp_path: Path) -> None:
+    folder = put(tmp_path, "starting")
+    with kept(folder, deaf=True) as server, open(tmp_path / "out", "w", encoding="utf-8") as out:
+        silent = replace(server.state, keeper_pid=0)
+        state.write(folder, silent)
+        assert stop_server(replace(server, state=silent), Pane(out, {}), now=True, patience=0.3)
+        assert state.stopped(server, 0)
 
 
 def test_a_keeper_that_does_not_answer_is_killed(tmp_path: Path) -> None:
@@ -325,6 +363,42 @@ def test_a_keeper_that_is_killed_is_noticed(tmp_path: Path) -> None:
     text = watched.end()
     assert watched.last and watched.last.trouble and watched.last.trouble.kind == "lost"
     assert "kimi serve restart" in text
+
+
+def test_what_a_killed_keeper_left_is_ended_in_the_foreground(tmp_path: Path) -> None:
+    import subprocess
+
+    folder = put(tmp_path, "ready")
+    left = None
+    try:
+        with kept(folder) as server:
+            own = replace(server.state, id=f"left-{os.getpid()}")
+            state.write(folder, own)
+            server = replace(server, state=own)
+            environ = {"KIMI_SERVER_ID": own.id, "PATH": os.defpath}
+            left = subprocess.Popen(["sleep", "600"], env=environ)
+            waiter = threading.Thread(target=left.wait)
+            waiter.start()
+            watched = Watched(server, tmp_path / "out", stay=True)
+            watched.until("ready on")
+        watched.end()
+        waiter.join(30)
+        assert left.returncode == -15
+    finally:
+        if left:
+            left.kill()
+
+
+def test_another_server_under_its_name_is_not_taken_for_it(tmp_path: Path) -> None:
+    folder = put(tmp_path, "ready")
+    with kept(folder) as server:
+        watched = Watched(server, tmp_path / "out", stay=True)
+        watched.until("ready on")
+        other = replace(server.state, id="another", progress=Progress("load", time.time()))
+        state.write(folder, other)
+        watched.end()
+        assert watched.last and watched.last.progress.stage == "stopped"
+        assert not state.stopped(server, 0)
 
 
 def test_an_interrupt_stops_it(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,8 +52,17 @@ class Tail:
 
     def more(self) -> list[str]:
         """The whole lines that have come since."""
+        if os.fstat(self._file.fileno()).st_size < self._file.tell():
+            # It had become too long, and begins anew.
+            self._file.seek(0)
+            self._part = b""
         *whole, self._part = (self._part + self._file.read()).split(b"\n")
         return [shown(line) for line in whole]
+
+    @property
+    def unfinished(self) -> str:
+        """What a terminal would show of the line that has no end yet, such as a progress bar."""
+        return shown(self._part)
 
     def rest(self) -> list[str]:
         """The line that has no end, if there is one."""
@@ -68,16 +78,16 @@ def shown(line: bytes) -> str:
     return clean(states[-1]) if states else ""
 
 
-def follow(server: Server, tail: Tail) -> Iterator[str]:
-    """Further lines until the server has ended."""
+def follow(server: Server, tail: Tail) -> Iterator[list[str]]:
+    """The further lines at each moment, also where there are none, until the server has ended."""
     alive, next_look = True, 0.0
     while True:
         lines = tail.more()
-        yield from lines
+        if not lines and not alive:
+            yield tail.rest()
+            return
+        yield lines
         if not lines:
-            if not alive:
-                yield from tail.rest()
-                return
             time.sleep(POLL_SECONDS)
         if time.monotonic() >= next_look:
             found = state.look(server.folder)

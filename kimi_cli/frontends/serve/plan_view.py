@@ -29,14 +29,17 @@ OF_ONE_MODEL = (
     "--decode-context-parallel",
 )
 HEADINGS = ("GPU", "total", "in use", "weights", "kv", "overhead", "free")
+PLAN = ("kimi", "serve", "plan")
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """How `kimi serve plan` was called: its model, and the options that were given."""
+    """How a command was called: its model, and the options that were given. `program` is what
+    stands before them."""
 
     model: str
     options: Mapping[str, str]
+    program: tuple[str, ...] = PLAN
 
     def command(self, way: Way) -> str:
         """The same call with what a way changes."""
@@ -52,7 +55,9 @@ class Asked:
         if "--gpus" in changed:
             kept.pop("--nodes", None)
         kept.update(zip(changed[::2], changed[1::2], strict=True))
-        return shlex.join(["kimi", "serve", "plan", model, *chain(*kept.items())])
+        # Nothing is started on GPUs that are not here.
+        program = PLAN if "--gpus" in changed else self.program
+        return shlex.join([*program, model, *chain(*kept.items())])
 
 
 def result_lines(
@@ -118,8 +123,8 @@ def _no_plan_lines(
 ) -> Iterator[str]:
     short = refused.short_by_bytes
     end = f"short by {gib(short)} GiB" if short else "can't run"
-    title = (f"kimi serve plan {refused.model.name}", machine_name(refused.machine), end)
-    yield from dotted(title, width, "")
+    called = f"{shlex.join(asked.program)} {refused.model.name}"
+    yield from dotted((called, machine_name(refused.machine), end), width, "")
     yield from _machine_lines(refused.machine, width)
     yield ""
     yield from paragraph(refused.why, width)

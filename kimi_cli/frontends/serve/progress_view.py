@@ -39,10 +39,11 @@ def head_lines(launch: Launch, width: int | None) -> Iterator[Line]:
 
 
 class Story:
-    """What is worth a line for good, told once: finished stages, repairs, notes."""
+    """What is worth a line for good, told once: finished stages, repairs, notes. `begun` is how it
+    stood before, where that is known."""
 
-    def __init__(self) -> None:
-        self._last: Progress | None = None
+    def __init__(self, begun: Progress | None = None) -> None:
+        self._last = begun
         self._repairs = 0
         self._notes = 0
 

@@ -6,6 +6,7 @@ import os
 import re
 import time
 from contextlib import suppress
+from dataclasses import replace
 
 from kimi_cli.frontends.serve.meter import Meter
 from kimi_cli.frontends.serve.pane import Pane
@@ -22,7 +23,7 @@ from kimi_cli.frontends.serve.signals import Interrupts
 from kimi_cli.frontends.serve.spans import Line, wrapped
 from kimi_cli.frontends.serve.stopping import stopped_lines
 from kimi_cli.serve import state
-from kimi_cli.serve.running import LOADING, OVER, UP, ServerState
+from kimi_cli.serve.running import LOADING, OVER, UP, Progress, ServerState
 from kimi_cli.serve.state import Server
 
 POLL_SECONDS = 0.1
@@ -41,7 +42,7 @@ class Viewer:
         self._server = server
         self._pane = pane
         self._stay = stay
-        self._story = Story()
+        self._story = Story(server.state.progress)
         self._written = 0
         self._next_look = 0.0
         self._last_line = time.monotonic()
@@ -80,13 +81,22 @@ class Viewer:
         moment = time.monotonic()
         if moment >= self._next_look:
             self._next_look = moment + LOCK_SECONDS
-            self._server = state.look(self._server.folder) or self._server
+            if found := state.look(self._server.folder):
+                self._take(found)
         with suppress(OSError, ValueError):
             written = os.stat(self._server.folder / state.STATE).st_mtime_ns
             if written != self._written and self._server.alive:
-                found = state.read(self._server.folder)
-                self._server = Server(self._server.folder, found, alive=True)
+                self._take(replace(self._server, state=state.read(self._server.folder)))
                 self._written = written
+
+    def _take(self, found: Server) -> None:
+        now = self._server.state
+        if found.state.id == now.id:
+            self._server = found
+        else:
+            # Another one runs under its name, so that it was stopped before.
+            stopped = replace(now, progress=Progress("stopped", time.time()))
+            self._server = replace(self._server, state=stopped, alive=False)
 
     def _stop(self, count: int) -> None:
         # A keeper that has hardly begun has not said yet where it is to be reached.
@@ -135,10 +145,13 @@ class Viewer:
     def _ended(self, now: ServerState) -> None:
         if self._meter:
             self._meter.stop()
-        if now.progress.stage == "failed":
+        failed = now.progress.stage == "failed"
+        if failed:
             self._pane.say(failed_lines(now, self._server.log, self._pane.width))
-            return
         # The keeper says so before it leaves, and only then its word is the last one.
-        state.stopped(self._server, END_SECONDS)
+        if self._server.alive:
+            state.stopped(self._server, END_SECONDS)
+        # One that was killed has ended nothing.
         left = [proc.pid for proc in state.sweep_dead(self._server)]
-        self._pane.say(stopped_lines(self._server, left, self._pane.width))
+        if left or not failed:
+            self._pane.say(stopped_lines(self._server, left, self._pane.width))
