@@ -105,8 +105,10 @@ def pick(servers: Sequence[Server], wanted: str, *, newest: bool = False) -> Ser
     then the one started last. Raises Ambiguous."""
     found = running(servers)
     if wanted:
+        from kimi_cli.serve.state import means
+
         exact = [one for one in found if one.name == wanted]
-        found = exact or [one for one in found if _means(one, wanted)]
+        found = exact or [one for one in found if means(one, wanted)]
     if len(found) > 1 and newest:
         found = [min(found, key=lambda one: (not is_up(one), -one.state.started))]
     if len(found) > 1:
@@ -119,22 +121,6 @@ def about(server: Server) -> str:
     """``kimi-k2.5 at http://127.0.0.1:8000/v1, ready``."""
     state = server.state
     return f"{state.launch.served_name} at {state.base_url}, {state.progress.stage}"
-
-
-def _means(server: Server, wanted: str) -> bool:
-    launch = server.state.launch
-    names = {launch.served_name, launch.repo, launch.request.model, str(launch.port)}
-    return wanted in names or wanted.lower() in map(str.lower, names) or _same(launch.repo, wanted)
-
-
-def _same(repo: str, wanted: str) -> bool:
-    """Whether the name means the model of the repository, as `kimi serve` understands names."""
-    from kimi_cli.serve.catalogue import UnknownModel, find_model
-
-    try:
-        return bool(repo) and find_model(repo).id == find_model(wanted).id
-    except UnknownModel:
-        return False
 
 
 def _trouble(folder: Path, flags: Mapping[str, object]) -> str:

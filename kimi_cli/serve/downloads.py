@@ -9,19 +9,8 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
-from pathlib import Path
 
-
-def hub_folder(env: Mapping[str, str]) -> Path:
-    """Where huggingface_hub keeps its files (constants.py): HF_HUB_CACHE, else in HF_HOME, else in
-    the cache folder of XDG."""
-    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
-        if given := env.get(name):
-            return Path(given).expanduser()
-    if home := env.get("HF_HOME"):
-        return Path(home).expanduser() / "hub"
-    cache = env.get("XDG_CACHE_HOME") or os.path.join(env.get("HOME") or "~", ".cache")
-    return Path(cache).expanduser() / "huggingface" / "hub"
+from kimi_cli.serve.local_files import hub_cache
 
 
 def downloaded(repo: str, env: Mapping[str, str]) -> int:
@@ -32,7 +21,7 @@ def downloaded(repo: str, env: Mapping[str, str]) -> int:
     parts = repo.split("/")
     if len(parts) > 2 or not all(parts) or any(part.startswith((".", "~")) for part in parts):
         return 0
-    blobs = hub_folder(env) / ("models--" + "--".join(parts)) / "blobs"
+    blobs = hub_cache(env) / ("models--" + "--".join(parts)) / "blobs"
     try:
         with os.scandir(blobs) as entries:
             return sum(_size(entry) for entry in entries)

@@ -18,6 +18,7 @@ GPU_ORDERS = ("CUDA_DEVICE_ORDER", "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"
 DRAIN_SECONDS = 30
 TRUST = "--trust-remote-code"
 _PROGRAM = "vllm"
+_QUIET = "--disable-access-log-for-endpoints"
 
 _LOG = (
     EnvVar("VLLM_LOGGING_COLOR", "0", "the log is read by programs"),
@@ -51,6 +52,8 @@ def finished(
     if known and known.known("--shutdown-timeout"):
         seconds = str(DRAIN_SECONDS)
         ours.append(Flag("--shutdown-timeout", seconds, "requests in flight end first"))
+    if known and known.known(_QUIET):
+        ours.append(Flag(_QUIET, "/health,/metrics", "asked for often: the log would fill"))
     if request.ray:
         ours += _ray_flags(plan)
         own = [[]]

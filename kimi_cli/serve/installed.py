@@ -104,11 +104,6 @@ def options(vllm: Vllm, home: Path, env: Mapping[str, str]) -> Options:
     return found
 
 
-def known_flags(vllm: Vllm, home: Path, env: Mapping[str, str]) -> frozenset[str]:
-    """The names of those options, short ones and ``--no-…`` included. Raises NotReady."""
-    return options(vllm, home, env).names
-
-
 def _named(named: str, env: Mapping[str, str]) -> Path:
     home = env.get("HOME") or str(Path.home())
     path = Path(home + named[1:] if named == "~" or named.startswith("~/") else named)

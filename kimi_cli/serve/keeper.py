@@ -16,15 +16,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kimi_cli.serve import client, extra, log_file, state, sweep
+from kimi_cli.serve import client, log_file, state, sweep
 from kimi_cli.serve.book import Book
 from kimi_cli.serve.downloads import downloaded
-from kimi_cli.serve.facts import NodeCommand
 from kimi_cli.serve.holders import who_holds
 from kimi_cli.serve.log_reader import LogReader
 from kimi_cli.serve.nodes import Node, start_node, sweep_node
-from kimi_cli.serve.repairs import repaired
+from kimi_cli.serve.repairs import may_repair, repaired
 from kimi_cli.serve.running import Checked, Repair, Trouble
+from kimi_cli.serve.trouble_keeper import not_started, of_node, own_fault
 from kimi_cli.serve.troubles import find_trouble
 
 LOOK_SECONDS = 0.1
@@ -32,7 +32,6 @@ DOWNLOAD_SECONDS = 1.0
 DRAIN_SECONDS = 45.0
 """vLLM itself ends requests in flight after a time that its command says; this is longer."""
 LOADING_SECONDS = 8.0
-MOST_REPAIRS = 3
 LAST_WORDS_SECONDS = 1.0
 """Other nodes, and the log, may tell why a node ended."""
 
@@ -86,7 +85,7 @@ class Keeper:
             self._book.say("failed", trouble=failure.trouble)
         except BaseException as problem:
             await self._end()
-            self._book.say("failed", trouble=_own_fault(problem))
+            self._book.say("failed", trouble=own_fault(problem))
             raise
 
     def stop(self) -> None:
@@ -126,7 +125,8 @@ class Keeper:
                 return
             except Failed as failure:
                 repair = failure.trouble.repair
-                if repair is None or not self._may(repair):
+                made = self._book.state.repairs
+                if repair is None or not may_repair(repair, made, self._launch.request):
                     raise
                 self._book.say("starting", trouble=failure.trouble)
                 await self._end()
@@ -134,17 +134,6 @@ class Keeper:
                     raise Stop from None
                 self._commands = repaired(self._commands, repair)
                 self._again(repair)
-
-    def _may(self, repair: Repair) -> bool:
-        """Whether a repair is one to make: a few, each once, none against what the user set."""
-        made, request = self._book.state.repairs, self._launch.request
-        given = set(extra.names(request.extra))
-        if request.wish.context is not None:
-            given.add("--max-model-len")
-        if request.wish.utilisation is not None:
-            given.add("--gpu-memory-utilization")
-        against = any(name in given for name, _ in repair.set)
-        return len(made) < MOST_REPAIRS and repair not in made and not against
 
     def _again(self, repair: Repair) -> None:
         self._reader = self._new_reader()
@@ -164,7 +153,7 @@ class Keeper:
             try:
                 node = await start_node(command, self._book.state.id, key, self._server.log)
             except OSError as error:
-                raise Failed(_not_started(command, error)) from None
+                raise Failed(not_started(command, error)) from None
             self._nodes.append(node)
         self._book.note(self._below, now=True)
 
@@ -227,7 +216,9 @@ class Keeper:
         while True:
             await self._step(pause=0.5)
             with contextlib.suppress(OSError):
-                if await asyncio.to_thread(log_file.turn, self._server.log, self._server.former_log):
+                if await asyncio.to_thread(
+                    log_file.turn, self._server.log, self._server.former_log
+                ):
                     self._read_to = 0
 
     async def _step(
@@ -272,7 +263,7 @@ class Keeper:
                     exit_code=code,
                     holders=lambda: who_holds(self._launch.port),
                 )
-                raise Failed(_of_node(trouble, node, self._nodes))
+                raise Failed(of_node(trouble, node.command, len(self._nodes)))
 
     def _read_log(self) -> None:
         with contextlib.suppress(OSError), open(self._server.log, "rb") as log:
@@ -293,7 +284,9 @@ class Keeper:
 
     def _show_progress(self) -> None:
         if self._book.state.answered is None:
-            self._book.show(self._reader.progress(time.time()))
+            now = self._reader.progress(time.time())
+            # Whole seconds, so that the file is not written at every look.
+            self._book.show(replace(now, eta=None if now.eta is None else float(round(now.eta))))
 
     # Down.
 
@@ -329,29 +322,3 @@ class Keeper:
     def _below(self) -> list[sweep.Proc]:
         found = [*sweep.descendants(os.getpid()), *sweep.marked(self._book.state.id)]
         return list(dict.fromkeys(found))
-
-
-def _of_node(trouble: Trouble, node: Node, nodes: list[Node]) -> Trouble:
-    """Where there are several nodes, which one ended."""
-    if len(nodes) == 1:
-        return trouble
-    rank, host = node.command.rank, node.command.host
-    return replace(trouble, what=f"node {rank} ({host}) ended: {trouble.what}")
-
-
-def _not_started(command: NodeCommand, error: OSError) -> Trouble:
-    """vLLM or ssh was there when it was looked for, and is not now, or the disk is full."""
-    what = command.argv[0] if command.argv else "vllm"
-    return Trouble(
-        "start",
-        f"{what} can't be started on {command.host}: {error.strerror or error}",
-        "see that it is there and may be run, and that the disk has room; then: kimi serve restart",
-    )
-
-
-def _own_fault(problem: BaseException) -> Trouble:
-    return Trouble(
-        "keeper",
-        f"kimi's keeper of the server failed: {type(problem).__name__}: {problem}",
-        "keeper.log beside vllm.log has all of it; please report it",
-    )

@@ -71,19 +71,12 @@ class LogReader:
         self._weight_bytes = weight_bytes
         self._repo = repo
         self._hosts = tuple(hosts)
-        self._clear()
-
-    def _clear(self) -> None:
         self._seen = _Seen()
         self._rest = ""
         self._first: list[str] = []
         self._last: deque[str] = deque(maxlen=_LAST_LINES)
         self._shown = ""
         self._bytes: deque[tuple[float, int]] = deque()
-
-    def restart(self) -> None:
-        """A new try begins: all that was seen of the one before is forgotten."""
-        self._clear()
 
     @property
     def listening(self) -> bool:
@@ -106,10 +99,6 @@ class LogReader:
         """The first and the last lines of the log, cleaned; of a bar the last state alone."""
         rest = clean(self._rest)
         return [*self._first, *self._last, *([rest] if rest else [])]
-
-    def tail(self, count: int) -> list[str]:
-        """The last lines."""
-        return self.lines[-count:] if count > 0 else []
 
     def feed(self, text: str, now: float) -> None:
         """The next piece of the log, read at `now`."""

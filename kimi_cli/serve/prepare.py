@@ -75,7 +75,7 @@ def prepare(
     result = _plan(model, machine, wish)
     if isinstance(result, NoPlan):
         return result
-    notes = (*notes, *_version_notes(result, vllm))
+    notes = (*notes, *_version_notes(result, vllm), *_open_notes(request))
     known = options(vllm, home, env) if vllm else None
     given = extra.into_wish(extra.parse(request.extra, known), request.wish)[1]
     plan = finished(result, request, known, given, vllm, env)
@@ -202,6 +202,16 @@ def _version_notes(plan: Plan, vllm: Vllm | None) -> Iterable[str]:
             "bring it up to date where it is installed",
             (newer,) if python.exists() and not vllm.cpu else (),
         )
+
+
+def _open_notes(request: Request) -> Iterable[str]:
+    """What there is to say of an address that other computers reach."""
+    host = request.wish.host
+    if not is_loopback(host):
+        who = "requests and the key cross the network as they are"
+        if not request.key:
+            who = "whoever reaches it can use it, no key is asked for"
+        yield f"it listens on {host} for other computers: {who}"
 
 
 def _kept_notes(notes: Iterable[str], vllm: Vllm | None) -> Iterable[str]:

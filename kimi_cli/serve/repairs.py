@@ -1,11 +1,29 @@
-"""Changing the commands of a server by a repair."""
+"""Changing the commands of a server by a repair, and whether to."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
+from kimi_cli.serve.extra import names
 from kimi_cli.serve.facts import NodeCommand
-from kimi_cli.serve.running import Repair
+from kimi_cli.serve.running import Repair, Request
+
+MOST_REPAIRS = 3
+
+
+def may_repair(repair: Repair, made: Collection[Repair], request: Request) -> bool:
+    """Whether a repair is one to make after those `made`: a few, each once, none against what the
+    user set."""
+    wish = request.wish
+    wishes = (
+        ("--max-model-len", wish.context),
+        ("--gpu-memory-utilization", wish.utilisation),
+        ("--kv-cache-dtype", wish.kv_dtype),
+    )
+    given = names(request.extra) | {name for name, wished in wishes if wished is not None}
+    against = any(name in given for name, _ in repair.set)
+    return len(made) < MOST_REPAIRS and repair not in made and not against
 
 
 def repaired(commands: tuple[NodeCommand, ...], repair: Repair) -> tuple[NodeCommand, ...]:

@@ -115,7 +115,7 @@ def find_server(home: Path, name: str = "") -> Server:
     if not servers:
         raise NoServer("no server was started yet: `kimi serve MODEL` starts one")
     if name:
-        found = [server for server in servers if _means(server, name)]
+        found = [server for server in servers if means(server, name)]
     else:
         found = [server for server in servers if server.alive] or servers
     alive = [server for server in found if server.alive] or found
@@ -128,10 +128,18 @@ def find_server(home: Path, name: str = "") -> Server:
     raise NoServer(f"no server is called {name!r}; there are {names}")
 
 
-def _means(server: Server, name: str) -> bool:
+def means(server: Server, name: str) -> bool:
+    """Whether a word is its name, its port, or a name of its model, also one of the catalogue's."""
+    from kimi_cli.serve.catalogue import UnknownModel, find_model
+
     launch = server.state.launch
     names = (launch.name, launch.served_name, launch.repo, launch.request.model, str(launch.port))
-    return name.lower() in (one.lower() for one in names)
+    if name.lower() in (one.lower() for one in names):
+        return True
+    try:
+        return bool(launch.repo) and find_model(launch.repo).id == find_model(name).id
+    except UnknownModel:
+        return False
 
 
 def read(folder: Path) -> ServerState:

@@ -102,6 +102,22 @@ def test_a_port_that_is_taken(kimi: Kimi) -> None:
     assert f"port {port} is in use" in run.err and "--port" in run.err
 
 
+@pytest.mark.parametrize(
+    "args", [("plan", "kimi-k2.5"), ("kimi-k2.5", "--nodes", "localhost,gpu2", "--print")]
+)
+def test_programs_of_the_project_are_not_run(kimi: Kimi, args: Sequence[str]) -> None:
+    """A model may have put them there."""
+    ran = kimi.user_home / "ran"
+    for name in ("nvidia-smi", "amd-smi", "rocm-smi", "ssh", "ray"):
+        planted = kimi.cwd / "bin" / name
+        planted.parent.mkdir(exist_ok=True)
+        planted.write_text(f"#!/bin/sh\necho {name} >>{ran}\n")
+        planted.chmod(0o755)
+    run = serve(kimi, *args, env={"PATH": f"{kimi.cwd}/bin:bin:/bin"})
+    assert run.code == 1, run.err
+    assert not ran.exists(), ran.read_text()
+
+
 # --- commands to copy ---
 
 

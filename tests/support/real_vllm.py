@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,14 +55,22 @@ class Serving(Kimi):
         (found,) = (server for server in self.servers() if server["name"] == name)
         return dict(found)
 
-    def stage(self, name: str) -> str:
-        """The stage that a server's keeper wrote down; "" before there is any. It costs nothing,
-        unlike a run of `ps`."""
+    def state(self, name: str) -> dict[str, Any]:
+        """What a server's keeper wrote down; {} before there is any. It costs nothing, unlike a
+        run of `ps`."""
         try:
             found = json.loads((self.home / "servers" / name / "state.json").read_text())
         except OSError:
-            return ""
-        return str(found["progress"]["stage"])
+            return {}
+        return dict(found)
+
+    def stage(self, name: str) -> str:
+        """The stage of a server by its keeper's word; "" before there is any."""
+        found = self.state(name)
+        return str(found["progress"]["stage"]) if found else ""
+
+    def key(self, name: str) -> str:
+        return (self.home / "servers" / name / "key").read_text().strip()
 
     def until_up(self, running: Running, name: str) -> None:
         """Wait until the server that a run in the foreground started can be used."""
@@ -127,6 +136,37 @@ def process_of(pid: int) -> Process | None:
         return None
     fields = text[text.rindex(")") + 2 :].split()
     return None if fields[0] in "ZX" else Process(pid, int(fields[19]))
+
+
+def get(port: int, path: str) -> tuple[int, str]:
+    """The status and the body of a page of this computer; 0 where nobody answers."""
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    with contextlib.closing(client):
+        try:
+            client.request("GET", path)
+            response = client.getresponse()
+            return response.status, response.read().decode()
+        except OSError:
+            return 0, ""
+
+
+def stream(port: int, key: str, **body: object) -> Iterator[dict[str, Any]]:
+    """The chunks of a streamed chat answer, the usage included. AssertionError where it is broken
+    off."""
+    document = {"stream": True, "stream_options": {"include_usage": True}, **body}
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=END_SECONDS)
+    with contextlib.closing(client):
+        headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+        client.request("POST", "/v1/chat/completions", json.dumps(document), headers)
+        response = client.getresponse()
+        assert response.status == 200, response.read()
+        for line in response:
+            text = line.decode().strip().removeprefix("data: ")
+            if text == "[DONE]":
+                return
+            if text:
+                yield json.loads(text)
+    raise AssertionError("the answer was broken off")
 
 
 def free_port() -> int:

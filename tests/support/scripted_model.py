@@ -79,7 +79,8 @@ def write_scripted_model(folder: Path) -> Path:
     texts = tuple(dict.fromkeys(piece for piece in follows if piece not in special))
     words = vocabulary_of(special, texts)
     width = padded(len(words))
-    shape = Shape(hidden=width, layers=1, heads=width // 64, kv_heads=1, inner=64)
+    # Of all that is divided among nodes there is an even number.
+    shape = Shape(hidden=width, layers=1, heads=width // 32, kv_heads=2, inner=64)
     number = {word: place for place, word in enumerate(words)}
     # What no answer has ends it.
     after = [number[follows.get(word, _END)] for word in words]

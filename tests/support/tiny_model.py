@@ -42,7 +42,7 @@ BF16 = 2
 SPREAD = 0.05
 """The standard deviation of the weights."""
 Weights = Callable[[str, tuple[int, ...]], bytes]
-"""The values in bfloat16 of the weight of a name and dimensions; asked for one after the other."""
+"""The values in bfloat16 of the weight of a name and dimensions; asked for in their order."""
 TEMPLATE = """\
 {%- if tools %}<|im_start|>system
 {%- if messages[0].role == "system" %}
@@ -257,8 +257,7 @@ def _write_safetensors(file: Path, tensors: dict[str, tuple[int, ...]], weights:
     data = []
     at = 0
     for name, dimensions in tensors.items():
-        values = weights(name, dimensions)
-        data.append(values)
+        data.append(values := weights(name, dimensions))
         header[name] = {
             "dtype": "BF16",
             "shape": dimensions,

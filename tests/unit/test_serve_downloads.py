@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kimi_cli.serve.downloads import downloaded, hub_folder
+from kimi_cli.serve.downloads import downloaded
+from kimi_cli.serve.local_files import hub_cache
 
 
 def _blobs(hub: Path, repo: str = "owner/name") -> Path:
@@ -66,4 +67,4 @@ def test_a_model_of_nobody(tmp_path: Path) -> None:
     ],
 )
 def test_the_folder_is_the_one_of_the_hubs_library(env: dict[str, str], folder: str) -> None:
-    assert hub_folder(env) == Path(folder)
+    assert hub_cache(env) == Path(folder)

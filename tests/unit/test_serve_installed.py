@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from kimi_cli.serve.installed import (
     find_vllm,
-    known_flags,
     options,
     version_numbers,
     without_folders,
@@ -132,21 +131,21 @@ def test_options_are_asked_for_once_and_anew_after_an_upgrade(tmp_path: Path) ->
     for _ in range(2):
         vllm = find_vllm(env)
         assert vllm is not None
-        assert {"--max-model-len", "-tp", "--no-enable-prefix-caching"} <= known_flags(
+        assert {"--max-model-len", "-tp", "--no-enable-prefix-caching"} <= options(
             vllm, home, env
-        )
+        ).names
     assert calls(program) == ["serve --help=all"]
     # Installed over it at the same path: only the record differs.
     record(tmp_path / "env", "0.33.0")
     (tmp_path / "env" / "help").write_text("options:\n  --new NEW  What is new.\n")
     vllm = find_vllm(env)
-    assert vllm is not None and known_flags(vllm, home, env) == {"--new"}
+    assert vllm is not None and options(vllm, home, env).names == {"--new"}
     assert len(calls(program)) == 2
     # The same version again, from another checkout.
     record(tmp_path / "env", "0.33.0")
     vllm = find_vllm(env)
     assert vllm is not None
-    known_flags(vllm, home, env)
+    options(vllm, home, env)
     assert len(calls(program)) == 3
 
 
@@ -155,12 +154,12 @@ def test_a_damaged_or_absent_cache_costs_time_only(tmp_path: Path) -> None:
     program = install(tmp_path / "env")
     vllm = find_vllm(environment(program.parent))
     assert vllm is not None
-    first = known_flags(vllm, home, {})
+    first = options(vllm, home, {}).names
     (kept,) = (home / "cache" / "vllm-options").iterdir()
     kept.write_bytes(b'{"stamp": 3')
-    assert known_flags(vllm, home, {}) == first
+    assert options(vllm, home, {}).names == first
     (tmp_path / "file").write_text("")
-    assert known_flags(vllm, tmp_path / "file", {}) == first
+    assert options(vllm, tmp_path / "file", {}).names == first
     assert len(calls(program)) == 3
 
 
@@ -173,7 +172,7 @@ def test_a_vllm_that_does_not_start_is_reported_with_its_last_line(tmp_path: Pat
     vllm = find_vllm(environment(program.parent))
     assert vllm is not None
     with pytest.raises(NotReady, match=r"ImportError: libcudart\.so\.13 is gone") as refused:
-        known_flags(vllm, tmp_path / "home", {})
+        options(vllm, tmp_path / "home", {})
     assert str(program) in refused.value.message
     assert not (tmp_path / "home" / "cache").exists()
 
@@ -187,7 +186,7 @@ def test_an_old_vllm_shows_its_options_without_being_asked_for_all(tmp_path: Pat
     )
     script(program, text)
     vllm = find_vllm(environment(program.parent))
-    assert vllm is not None and known_flags(vllm, tmp_path, {}) == {"--host"}
+    assert vllm is not None and options(vllm, tmp_path, {}).names == {"--host"}
 
 
 def test_every_option_of_a_real_help_is_read() -> None:

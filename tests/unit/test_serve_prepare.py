@@ -89,6 +89,7 @@ def test_a_local_folder_on_the_cpu(
     # Without the switch the parser is no use.
     assert command.argv.count("--enable-auto-tool-choice") == 1
     assert option(command, "--shutdown-timeout") == "30"
+    assert option(command, "--disable-access-log-for-endpoints") == "/health,/metrics"
     found = variables(command)
     assert found["HF_HUB_OFFLINE"] == found["TRANSFORMERS_OFFLINE"] == "1"
     assert found["VLLM_LOGGING_COLOR"] == "0" and found["NO_COLOR"] == "1"
@@ -215,6 +216,18 @@ def test_a_length_that_vllm_finds_is_the_plans(env: dict[str, str], home: Path, 
     request = Request("kimi-k2.5", gpus="8xH200", extra=("--max-model-len", "auto"))
     result = prepare(request, env, home, vllm)
     assert ready(result).context == (result.plan.context if isinstance(result, Ready) else 0)
+
+
+@pytest.mark.parametrize(
+    ("key", "said"), [(True, "cross the network as they are"), (False, "no key is asked for")]
+)
+def test_what_an_open_address_means_is_said(
+    env: dict[str, str], home: Path, vllm: Vllm, key: bool, said: str
+) -> None:
+    request = Request("kimi-k2.5", Wish(host="0.0.0.0"), gpus="8xH200", key=key)
+    assert any(said in note for note in ready(prepare(request, env, home, vllm)).notes)
+    request = replace(request, wish=Wish())
+    assert not any("listens" in note for note in ready(prepare(request, env, home, vllm)).notes)
 
 
 def test_what_this_vllm_does_not_know_is_left_out(

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kimi_cli.serve.facts import NodeCommand
-from kimi_cli.serve.repairs import repaired
-from kimi_cli.serve.running import Repair
+from kimi_cli.serve.facts import NodeCommand, Wish
+from kimi_cli.serve.repairs import MOST_REPAIRS, may_repair, repaired
+from kimi_cli.serve.running import Repair, Request
 
 
 def with_repair(argv: str, name: str, value: str | None) -> str:
@@ -50,3 +50,28 @@ def test_twice_is_once(words: list[str]) -> None:
     once = with_repair(" ".join(["vllm", *words]), "--a", "5")
     assert with_repair(once, "--a", "5") == once
     assert once.split().count("--a") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("--max-model-len", Request("m", Wish(context=4096))),
+        ("--gpu-memory-utilization", Request("m", Wish(utilisation=0.9))),
+        ("--kv-cache-dtype", Request("m", Wish(kv_dtype="fp8"))),
+        ("--max-num-seqs", Request("m", extra=("--max_num_seqs", "8"))),
+    ],
+)
+def test_no_repair_goes_against_what_the_user_set(name: str, asked: Request) -> None:
+    repair = Repair(((name, "1"),), "")
+    assert may_repair(repair, (), Request("m"))
+    assert not may_repair(repair, (), asked)
+
+
+def test_repairs_come_to_an_end() -> None:
+    repairs = [Repair((("--max-model-len", str(length)),), "") for length in range(9)]
+    made: list[Repair] = []
+    for repair in repairs:
+        if may_repair(repair, made, Request("m")):
+            made.append(repair)
+            assert not may_repair(repair, made, Request("m"))
+    assert made == repairs[:MOST_REPAIRS]

@@ -1,4 +1,4 @@
-"""Fixtures of the tests that run a real vLLM, on the CPU, with a model that makes no sense."""
+"""Fixtures of the tests that run a real vLLM, on the CPU, with models that weigh nothing."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 from tests.support import vllm_cpu
 from tests.support.real_vllm import Serving
+from tests.support.scripted_model import write_scripted_model
 from tests.support.tiny_model import write_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,8 +32,14 @@ def vllm() -> Path:
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny model's folder, in two files."""
+    """The folder of a tiny model that makes no sense, in two files."""
     return write_model(tmp_path_factory.mktemp("models") / "tiny", shards=2)
+
+
+@pytest.fixture(scope="session")
+def scripted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a model that calls tools, and whose answers are known."""
+    return write_scripted_model(tmp_path_factory.mktemp("models") / "scripted")
 
 
 @pytest.fixture(scope="session")

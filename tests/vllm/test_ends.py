@@ -41,9 +41,9 @@ class Foreground(NamedTuple):
 
 
 @pytest.fixture
-def foreground(kimi: Serving, model: Path, port: int) -> Iterator[Foreground]:
+def foreground(kimi: Serving, scripted: Path, port: int) -> Iterator[Foreground]:
     """A start in a terminal."""
-    with Tty(kimi, *arguments(model, port), columns=100) as tty:
+    with Tty(kimi, *arguments(scripted, port), columns=100) as tty:
         yield Foreground(kimi, tty)
 
 
@@ -66,8 +66,9 @@ def test_ctrl_c_while_it_loads(foreground: Foreground) -> None:
 
 def test_ready_in_the_foreground_and_ctrl_c(foreground: Foreground, port: int) -> None:
     kimi, tty = foreground
-    tty.wait(f"http://127.0.0.1:{port}/v1", START_SECONDS)
-    assert "✓ chat" in tty.text
+    tty.wait(f"ready on http://127.0.0.1:{port}/v1", START_SECONDS)
+    assert "✓ chat · ✓ tool call · ready" in tty.text
+    assert kimi.stage(NAME) == "ready"
     assert "✓ start vLLM" in tty.text
     tty.wait_shown("ctrl-c stops")
     tty.press("ctrl-c")

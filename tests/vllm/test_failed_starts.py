@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.program import Run
-from tests.support.real_vllm import START_SECONDS, UP, Serving, free_port
+from tests.support.real_vllm import START_SECONDS, Serving, free_port
 from tests.support.tiny_model import INDEX, Shape, truncate, write_model
 
 pytestmark = [pytest.mark.long, pytest.mark.vllm]
@@ -48,6 +49,19 @@ def test_a_parser_for_other_models(kimi: Serving, model: Path) -> None:
     assert failed(kimi, run)
     assert "llama3_json" in run.out + run.err
     assert "✓ load" not in run.out
+
+
+def test_a_parser_that_reads_another_notation(kimi: Serving, scripted: Path) -> None:
+    """vLLM starts and answers, and leaves every call in the text."""
+    run = start(kimi, scripted, "--", "--tool-call-parser", "pythonic")
+    assert run.code == 0, run.out + run.err
+    assert "✓ chat · ✗ tool call · running, with limits," in run.out
+    server = kimi.server("one")
+    assert server["state"] == "limited"
+    assert _verdicts(server) == {"chat": True, "tool call": False}
+    words = server["checks"][1]["words"]
+    assert "came as text" in words and "parser" in words and words in _joined(run.out)
+    assert kimi("serve", "stop", "one").code == 0
 
 
 def test_an_unknown_option(kimi: Serving, model: Path) -> None:
@@ -100,12 +114,19 @@ def test_a_context_that_does_not_fit_is_repaired(kimi: Serving, model: Path) -> 
     run = start(kimi, model, "--", "--num-gpu-blocks-override", "64", "--block-size", "128")
     assert run.code == 0, run.out + run.err
     server = kimi.server("one")
-    assert server["state"] in UP
+    # It can be used, by somebody who wants no tools: this model calls none.
+    assert server["state"] == "limited"
+    assert _verdicts(server) == {"chat": True, "tool call": False}
+    assert "running, with limits," in run.out
     assert 0 < server["context"] <= room
     (repair,) = server["repairs"]
     assert str(server["context"]) in repair.replace(",", "") or "context" in repair
     assert _joined(repair) in _joined(run.out)
     assert kimi("serve", "stop", "one").code == 0
+
+
+def _verdicts(server: dict[str, Any]) -> dict[str, bool]:
+    return {check["name"]: check["ok"] for check in server["checks"]}
 
 
 def _joined(text: str) -> str:
