@@ -37,7 +37,7 @@ def run(request: Request, *, detach: bool, wait: bool, as_json: bool) -> int:
     from kimi_cli.frontends.serve.signals import Interrupts
     from kimi_cli.frontends.serve.spans import wrapped
     from kimi_cli.frontends.serve.viewer import Viewer
-    from kimi_cli.serve import state
+    from kimi_cli.serve import starting
     from kimi_cli.settings import kimi_home
 
     out = pane(sys.stderr if as_json else sys.stdout)
@@ -50,10 +50,10 @@ def run(request: Request, *, detach: bool, wait: bool, as_json: bool) -> int:
     out.say(head_lines(ready.launch, out.width))
     with Interrupts() as interrupts:
         try:
-            server, owner = state.start(
+            server, owner = starting.start(
                 ready.launch, home, environment(), port_lock=lock, attached=not detach
             )
-        except (state.ServerExists, OSError) as error:
+        except (starting.ServerExists, OSError) as error:
             fail("start", str(error), as_json, FAILED)
         finally:
             if lock is not None:

@@ -79,6 +79,8 @@ def prepare(
     known = options(vllm, home, env) if vllm else None
     given = extra.into_wish(extra.parse(request.extra, known), request.wish)[1]
     plan = finished(result, request, known, given, vllm, env)
+    if request.trusted and (whose := needs_trust(plan)):
+        notes = (*notes, f"vLLM runs code that {whose} brings (--trust-remote-code)")
     plan = replace(plan, notes=tuple(dict.fromkeys((*_kept_notes(plan.notes, vllm), *notes))))
     return Ready(_launch(request, plan, given, vllm, home, env), plan)
 

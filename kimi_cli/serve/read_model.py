@@ -35,9 +35,13 @@ def read_model(name: str, env: Mapping[str, str]) -> ModelFacts:
     Nothing is downloaded. Raises UnknownModel for a name that means nothing, ReadError for files
     that can't be read or planned with.
     """
-    folder = model_folder(name, env)
+    known = _bare(name)
+    folder = None if known else model_folder(name, env)
     if folder is None:
-        return _with_cached_sizes(find_model(name), env)
+        found = _with_cached_sizes(known or find_model(name), env)
+        if (Path(name) / CONFIG).is_file():
+            found = replace(found, notes=(*found.notes, f"./{name} would mean the folder here"))
+        return found
     # A path says where vLLM finds it; an id, which vLLM looks up in the same cache, stays one.
     is_id = cached(name, env) == folder
     folder = folder.absolute()
@@ -46,6 +50,15 @@ def read_model(name: str, env: Mapping[str, str]) -> ModelFacts:
     found = _read(repo, folder, config)
     known = _catalogued(name, folder, config)
     return found if known is None or not _alike(known, found) else _joined(known, found, repo)
+
+
+def _bare(name: str) -> ModelFacts | None:
+    """The catalogue's model that a name without any path means. It comes before a folder of that
+    name: one could have been put into a project, with code of its own."""
+    try:
+        return None if "/" in name or "\\" in name else find_model(name)
+    except UnknownModel:
+        return None
 
 
 def _with_cached_sizes(known: ModelFacts, env: Mapping[str, str]) -> ModelFacts:

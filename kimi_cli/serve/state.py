@@ -10,18 +10,15 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import secrets
-import subprocess
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kimi_cli.serve import sweep
-from kimi_cli.serve.running import OVER, Launch, Progress, ServerState, Trouble
+from kimi_cli.serve.running import OVER, Launch, ServerState, Trouble
 from kimi_cli.serve.sweep import Proc
 
 if TYPE_CHECKING:
@@ -29,7 +26,6 @@ if TYPE_CHECKING:
 
 LOG, KEEPER_LOG = "vllm.log", "keeper.log"
 STATE, LAUNCH, KEY, LOCK, PROCESSES = "state.json", "launch.json", "key", "lock", "processes"
-KEEPER = "kimi_cli.agent.keeping"
 _LOST = Trouble(
     "lost",
     "kimi's keeper of this server was killed, or the computer went down",
@@ -39,10 +35,6 @@ _LOST = Trouble(
 
 class NoServer(Exception):
     """No server is meant by that; the message is for people."""
-
-
-class ServerExists(Exception):
-    """A server of this name runs; the message is for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +141,7 @@ def read(folder: Path) -> ServerState:
 
 def write(folder: Path, state: ServerState) -> None:
     """Replace what is written, in one piece. Raises OSError."""
-    _put(folder / STATE, _states().dump_json(state))
+    put(folder / STATE, _states().dump_json(state))
 
 
 def read_launch(folder: Path) -> Launch:
@@ -157,10 +149,15 @@ def read_launch(folder: Path) -> Launch:
     return _launches().validate_json((folder / LAUNCH).read_bytes())
 
 
+def write_launch(folder: Path, launch: Launch) -> None:
+    """Note what is to be started. Raises OSError."""
+    put(folder / LAUNCH, _launches().dump_json(launch))
+
+
 def write_processes(folder: Path, processes: Sequence[Proc]) -> None:
     """Note which processes there are, for whoever has to end them without the keeper."""
     lines = [sweep.boot_id(), *(f"{proc.pid} {proc.started}" for proc in processes)]
-    _put(folder / PROCESSES, "\n".join(lines).encode())
+    put(folder / PROCESSES, "\n".join(lines).encode())
 
 
 def read_processes(folder: Path) -> list[Proc]:
@@ -171,75 +168,6 @@ def read_processes(folder: Path) -> list[Proc]:
     except (OSError, ValueError, TypeError):
         return []
     return [proc for proc in noted if sweep.runs(proc)] if boot == sweep.boot_id() else []
-
-
-def start(
-    launch: Launch,
-    home: Path,
-    env: Mapping[str, str],
-    *,
-    port_lock: int | None = None,
-    attached: bool = False,
-) -> tuple[Server, int | None]:
-    """Start a keeper, which starts the server: the server, and with `attached` a descriptor: when
-    its last copy is closed, the keeper stops everything. `port_lock` is an open, locked file that
-    the keeper holds as long as it lives; the caller closes its own. Raises ServerExists, OSError.
-    """
-    folder = servers_folder(home) / launch.name
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    lock = _take(folder, launch.name)
-    ends = os.pipe() if attached else None
-    keeper = None
-    try:
-        state = _begin(folder, launch)
-        passed = [lock] if port_lock is None else [lock, port_lock]
-        if ends:
-            passed.append(ends[0])
-        with open(folder / KEEPER_LOG, "wb") as log:
-            keeper = subprocess.Popen(
-                [sys.executable, "-P", "-m", KEEPER, str(folder), str(ends[0] if ends else -1)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=folder,
-                env={**env, sweep.MARK: state.id},
-                pass_fds=passed,
-                start_new_session=True,
-            )
-        os.pwrite(lock, f"{keeper.pid}\n".encode(), 0)
-    except BaseException:
-        if keeper:
-            # Nobody could stop it by its number.
-            keeper.kill()
-        if ends:
-            os.close(ends[1])
-        raise
-    finally:
-        os.close(lock)
-        if ends:
-            os.close(ends[0])
-    return Server(folder, state, alive=True), ends[1] if ends else None
-
-
-def _begin(folder: Path, launch: Launch) -> ServerState:
-    now = time.time()
-    _put(folder / LAUNCH, _launches().dump_json(launch))
-    _put(folder / KEY, _key(folder).encode() if launch.request.key else b"")
-    with contextlib.suppress(FileNotFoundError):
-        os.replace(folder / LOG, folder / f"{LOG}.1")
-    (folder / LOG).touch(mode=0o600)
-    (folder / PROCESSES).unlink(missing_ok=True)
-    state = ServerState(secrets.token_hex(8), launch, 0, now, Progress("starting", now))
-    write(folder, state)
-    return state
-
-
-def _key(folder: Path) -> str:
-    """The key that a server of this name had, which its users may have kept, or a new one."""
-    with contextlib.suppress(OSError):
-        if former := (folder / KEY).read_text().strip():
-            return former
-    return f"kimi-{secrets.token_urlsafe(24)}"
 
 
 def ask_stop(server: Server, *, now: bool = False) -> None:
@@ -290,20 +218,6 @@ def sweep_dead(server: Server) -> list[Proc]:
     return sweep.end(left)
 
 
-def _take(folder: Path, name: str) -> int:
-    """The folder's lock. Somebody who looks holds it for a moment, hence the tries."""
-    handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    for _ in range(20):
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(handle, 0)
-            return handle
-        except BlockingIOError:
-            time.sleep(0.02)
-    os.close(handle)
-    raise ServerExists(f"a server called {name} runs already: `kimi serve ps` shows it")
-
-
 def _locked(folder: Path) -> bool:
     try:
         handle = os.open(folder / LOCK, os.O_RDONLY | os.O_CLOEXEC)
@@ -319,7 +233,8 @@ def _locked(folder: Path) -> bool:
     return False
 
 
-def _put(path: Path, content: bytes) -> None:
+def put(path: Path, content: bytes) -> None:
+    """Replace a private file in one piece. Raises OSError."""
     part = path.with_name(f".{path.name}.{os.getpid()}")
     handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:

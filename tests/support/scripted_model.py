@@ -1,4 +1,5 @@
-"""A model whose answers are known beforehand, for a real vLLM: it calls tools, and then says hello.
+"""A model whose answers are known beforehand, for a real vLLM: it makes the calls that it is asked
+for, runs a command where it has a shell, and says hello else.
 
 Each token alone decides the next one: a token's vector has a single number at a place of its own,
 the layers add nothing to it, and the last matrix has a large number where that place and the next
@@ -8,11 +9,22 @@ token meet. The chat template chooses how an answer begins.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from kimi_cli.model.verify.cases import (
+    CASES,
+    CITIES,
+    LOOK_UP,
+    PARALLEL,
+    RESTRAINT,
+    STEP_RESULTS,
+    STEPS,
+    WEATHER,
+    WORD,
+)
 from tests.support.tiny_model import (
     END_OF_MESSAGE,
     SPECIAL,
@@ -25,23 +37,17 @@ from tests.support.tiny_model import (
 )
 
 SHELL_OUTPUT = "from-the-tiny-model"
-CALLS: Mapping[str, Mapping[str, Any]] = {
-    "look_up": {"number": 7},
-    "get_weather": {"city": "Paris"},
-    "shell": {"command": f"echo {SHELL_OUTPUT}"},
-}
-"""What it calls where a tool of that name is offered, and the last message is no tool's result."""
-PLAIN = ("Hello", " from", " the", " tiny", " model.")
-ANSWER = "".join(PLAIN)
-"""What it answers else."""
+COMMAND = f"echo {SHELL_OUTPUT}"
+"""What it runs where it is offered a shell and has no result yet."""
+ANSWER = "Hello from the tiny model."
+"""What it answers where nothing else is asked for."""
 ENDLESS = "without an end"
 """Words in the last message that have it go on until it is cut off."""
 _ON = ("On", " and", " on", " and")
 _CHAT, _END = SPECIAL[: END_OF_MESSAGE + 1], SPECIAL[END_OF_MESSAGE]
 _LOGIT = 8.0
 """Times the square root of the width, by the normalisation: certain at every temperature."""
-_START = "<|{}_begins|>"
-TEMPLATE = """\
+_TEMPLATE = """\
 {%- if tools %}<|im_start|>system
 {%- for tool in tools %}
 {{ tool | tojson }}
@@ -57,26 +63,36 @@ Call one as <tool_call>{"name": ..., "arguments": {...}}</tool_call><|im_end|>
 {% endfor %}
 {%- if add_generation_prompt %}
 {%- set last = messages[-1] %}
-{%- set answer = namespace(kind="plain") %}
-{%- if last.content and "ENDLESS" in last.content %}
-{%- set answer.kind = "endless" %}
-{%- elif last.role != "tool" %}
-{%- for tool in tools or [] if tool.function.name in CALLS %}
-{%- set answer.kind = tool.function.name %}
-{%- endfor %}
-{%- endif %}<|im_start|>assistant
-<|{{ answer.kind }}_begins|>
+{%- set names = tools | default([], true) | map(attribute="function.name") | list %}
+{%- set chosen = namespace(start="") %}
+{%- for start, words, tool in CHOICES %}
+{%- if not chosen.start and (not tool or tool in names) and words in (last.content or "") and
+    (words or not tool or last.role != "tool") %}
+{%- set chosen.start = start %}
+{%- endif %}
+{%- endfor %}<|im_start|>assistant
+{{ chosen.start }}
 {%- endif %}"""
+
+
+class _Reply(NamedTuple):
+    """An answer, given where the last message has `words` and the tool is offered."""
+
+    words: str
+    tool: str
+    text: str
 
 
 def write_scripted_model(folder: Path) -> Path:
     """Make the model in a new folder; returns it."""
-    answers = {"plain": (*PLAIN, _END), "endless": _ON}
-    answers |= {name: (*_pieces(name), _END) for name in CALLS}
-    starts = {_START.format(kind): pieces for kind, pieces in answers.items()}
-    follows = _follows([start, *pieces] for start, pieces in starts.items())
+    replies = _replies()
+    starts = [f"<|begin_{place}|>" for place in range(len(replies))]
+    follows = _follows(
+        [start, *_cut(reply.text, place)]
+        for place, (start, reply) in enumerate(zip(starts, replies, strict=True))
+    )
     special = (*_CHAT, *starts)
-    texts = tuple(dict.fromkeys(piece for piece in follows if piece not in special))
+    texts = tuple(token for token in follows if token not in special)
     words = vocabulary_of(special, texts)
     width = padded(len(words))
     # Of all that is divided among nodes there is an even number.
@@ -94,19 +110,50 @@ def write_scripted_model(folder: Path) -> Path:
             return _matrix(dimensions, ((then, place) for place, then in enumerate(after)), _LOGIT)
         return bytes(2 * count(dimensions))
 
-    template = TEMPLATE.replace("ENDLESS", ENDLESS).replace("CALLS", json.dumps(list(CALLS)))
+    choices = [[start, *reply[:2]] for start, reply in zip(starts, replies, strict=True)]
+    template = _TEMPLATE.replace("CHOICES", json.dumps(choices))
     return write_folder(folder, shape, weights, template, special, texts)
 
 
-def _pieces(name: str) -> Iterator[str]:
-    """A call as Hermes and Qwen write it, in tokens that end within words and names."""
-    arguments = json.dumps(CALLS[name])
-    middle = len(arguments) // 2
-    yield f'<tool_call>\n{{"name": "{name}", "argu'
-    yield f'ments": {arguments[:middle]}'
-    yield arguments[middle:]
-    yield "}\n"
-    yield "</tool_call>"
+def _replies() -> list[_Reply]:
+    """All that it can answer; the first one that suits is given."""
+    (first, go_on), (second, word) = STEP_RESULTS
+    look_up, weather = LOOK_UP.name, WEATHER.name
+    return [
+        _Reply(ENDLESS, "", ""),
+        _Reply(RESTRAINT, "", "4"),
+        _Reply(PARALLEL, weather, _calls(weather, *({"city": city} for city in CITIES))),
+        _Reply(STEPS, look_up, _calls(look_up, {"number": first})),
+        _Reply(go_on, look_up, _calls(look_up, {"number": second})),
+        _Reply(word, look_up, f"It is {WORD}."),
+        *(
+            # The beginning tells the cases apart.
+            _Reply(case.prompt[:60], case.tools[0].name, _calls(case.tools[0].name, case.want))
+            for case in CASES
+        ),
+        _Reply("", look_up, _calls(look_up, {"number": 7})),
+        _Reply("", "shell", _calls("shell", {"command": COMMAND})),
+        _Reply("", "", ANSWER),
+    ]
+
+
+def _calls(name: str, *all_arguments: Mapping[str, Any]) -> str:
+    """Calls as Hermes and Qwen write them."""
+    calls = ({"name": name, "arguments": arguments} for arguments in all_arguments)
+    texts = (json.dumps(call, ensure_ascii=False) for call in calls)
+    return "\n".join(f"<tool_call>\n{text}\n</tool_call>" for text in texts)
+
+
+def _cut(text: str, place: int) -> list[str]:
+    """An answer as tokens, cut elsewhere in each, so that no two share one: within tags, words,
+    and names too."""
+    if not text:
+        return list(_ON)
+    if not text.startswith("<"):
+        return [*text.replace(" ", "\0 ").split("\0"), _END]
+    head, tail = 4 + place, len(text) - 2 - place
+    middle = (head + tail) // 2
+    return [text[:head], text[head:middle], text[middle:tail], text[tail:], _END]
 
 
 def _follows(answers: Iterable[list[str]]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from kimi_cli.serve import client, state, sweep
+from kimi_cli.serve import client, starting, state, sweep
 from kimi_cli.serve.book import Book
 from kimi_cli.serve.facts import NodeCommand, Wish
 from kimi_cli.serve.nodes import node_environment, sweep_node
@@ -54,7 +54,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     ends: list[int] = []
 
     def begin(launch: Launch, *, attached: bool = False) -> Server:
-        server, owner = state.start(launch, tmp_path, dict(os.environ), attached=attached)
+        server, owner = starting.start(launch, tmp_path, dict(os.environ), attached=attached)
         if owner is not None:
             ends.append(owner)
             start.owner = owner  # type: ignore[attr-defined]
@@ -305,7 +305,7 @@ def test_the_port_is_held_as_long_as_the_keeper_lives(start: Start, tmp_path: Pa
 
     launch = a_launch("loads")
     _, lock = take(tmp_path, launch.port, exact=True)
-    server, _ = state.start(launch, tmp_path, dict(os.environ), port_lock=lock)
+    server, _ = starting.start(launch, tmp_path, dict(os.environ), port_lock=lock)
     os.close(lock)
     with pytest.raises(PortTaken):
         take(tmp_path, launch.port, exact=True)

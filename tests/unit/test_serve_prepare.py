@@ -158,6 +158,7 @@ def test_a_model_of_the_catalogue(env: dict[str, str], home: Path, vllm: Vllm) -
     assert command.argv[:3] == (vllm.path, "serve", "moonshotai/Kimi-K2.5")
     assert option(command, "--tensor-parallel-size") == "8"
     assert command.argv.count("--trust-remote-code") == 1
+    assert any("runs code that moonshotai/Kimi-K2.5" in note for note in result.launch.notes)
     assert variables(command)["VLLM_ENGINE_READY_TIMEOUT_S"] == "1200"
     assert "HF_HUB_OFFLINE" not in variables(command)
     assert launch.served_name == "kimi-k2.5" and launch.name == "kimi-k2.5"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -342,6 +343,19 @@ def test_a_relative_folder(
     monkeypatch.chdir(tmp_path)
     for name in ("sub/mine", "./sub/mine"):
         assert read_model(name, nowhere).variants[0].repo == str(tmp_path / "sub" / "mine")
+
+
+def test_a_known_name_is_no_folder_of_that_name(
+    tmp_path: Path, nowhere: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "kimi-k2.5").mkdir()
+    (tmp_path / "kimi-k2.5" / "config.json").write_text('{"auto_map": {"AutoModel": "evil.Model"}}')
+    monkeypatch.chdir(tmp_path)
+    found = read_model("kimi-k2.5", nowhere)
+    assert found == replace(find_model("kimi-k2.5"), notes=found.notes)
+    assert "./kimi-k2.5 would mean the folder here" in found.notes
+    with pytest.raises(ReadError):
+        read_model("./kimi-k2.5", nowhere)
 
 
 def test_an_id_that_is_in_the_cache(tmp_path: Path, nowhere: dict[str, str]) -> None:

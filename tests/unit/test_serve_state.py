@@ -17,7 +17,8 @@ import pytest
 from kimi_cli.serve import state, sweep
 from kimi_cli.serve.facts import NodeCommand
 from kimi_cli.serve.running import Launch, Progress, Request, ServerState, Stage
-from kimi_cli.serve.state import NoServer, ServerExists
+from kimi_cli.serve.starting import ServerExists, start
+from kimi_cli.serve.state import NoServer
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="vLLM and its keeper run on Linux")
 
@@ -101,7 +102,7 @@ def test_the_one_that_runs_is_meant(tmp_path: Path) -> None:
 def test_a_name_is_taken_as_long_as_its_keeper_lives(tmp_path: Path) -> None:
     folder = made(tmp_path, a_launch("one"))
     with held(folder), pytest.raises(ServerExists):
-        state.start(a_launch("one"), tmp_path, dict(os.environ))
+        start(a_launch("one"), tmp_path, dict(os.environ))
 
 
 def test_processes_of_another_boot_are_not_ours(tmp_path: Path) -> None:
