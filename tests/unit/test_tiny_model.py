@@ -1,7 +1,9 @@
-"""What the tests with a real vLLM rest on: the tiny model, and the making of an environment."""
+"""What the tests with a real vLLM rest on: the tiny models, and the making of an environment."""
 
 from __future__ import annotations
 
+import json
+import struct
 import zipfile
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from kimi_cli.serve.local_files import weights
 from kimi_cli.serve.read_model import read_model
 from tests.support import vllm_cpu
+from tests.support.scripted_model import ANSWER, COMMAND, write_scripted_model
 from tests.support.tiny_model import INDEX, WEIGHTS, Shape, write_model
 
 
@@ -33,6 +36,36 @@ def test_shards_hold_what_one_file_does(tmp_path: Path) -> None:
     cut = write_model(tmp_path / "cut", shards=3)
     assert (cut / INDEX).exists() and not (cut / WEIGHTS).exists()
     assert weights(cut) == whole and whole.complete
+
+
+def test_a_scripted_model_is_read_and_its_weights_tell_its_answers(tmp_path: Path) -> None:
+    model = write_scripted_model(tmp_path / "m")
+    facts = read_model(str(model), {})
+    assert (facts.tool_parser, facts.reasoning_parser) == ("hermes", "")
+    tokens = {
+        token["id"]: token["content"]
+        for token in json.loads((model / "tokenizer.json").read_text())["added_tokens"]
+    }
+    content = (model / WEIGHTS).read_bytes()
+    (length,) = struct.unpack_from("<Q", content)
+    header = json.loads(content[8 : 8 + length])["lm_head.weight"]
+    rows, width = header["shape"]
+    begin, end = (8 + length + offset for offset in header["data_offsets"])
+    matrix = memoryview(content)[begin:end].cast("H")
+
+    def answer(token: int) -> str:
+        text = ""
+        for _ in range(20):
+            (token,) = (row for row in range(rows) if matrix[row * width + token])
+            if tokens[token] == "<|im_end|>":
+                return text
+            text += tokens[token]
+        return "without an end"
+
+    answers = [answer(token) for token, text in tokens.items() if text.startswith("<|begin_")]
+    assert answers[0] == "without an end" and answers[-1] == ANSWER
+    call = answers[-2].removeprefix("<tool_call>").removesuffix("</tool_call>")
+    assert json.loads(call) == {"name": "shell", "arguments": {"command": COMMAND}}
 
 
 def test_requirements_without_extras_and_what_comes_otherwise(tmp_path: Path) -> None:
