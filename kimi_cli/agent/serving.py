@@ -48,7 +48,7 @@ async def find_model(
         return Served(setup.provider, thinking)
     # What is set for thinking is meant for the model of the settings.
     yielding = bool(setup.place.name) and loaded.sources["thinking"].kind != "flag"
-    serving = _serve(loaded.settings, model, thinking, session, yielding=yielding)
+    serving = _serve(loaded.settings, model, thinking, session, setup.place, yielding=yielding)
     found = replace(await _found(serving, seconds), place=setup.place, loaded=loaded)
     if blind := setup.media - found.media:
         raise SetupError(f"{found.provider.model} takes no {' and no '.join(sorted(blind))}s")
@@ -79,6 +79,7 @@ async def other_model(
         name,
         wish,
         session,
+        place,
         listed=moved or name != now.provider.model,
         yielding=thinking is None,
     )
@@ -112,6 +113,7 @@ async def _serve(
     model: str,
     thinking: str,
     session: str,
+    place: Place,
     *,
     listed: bool = False,
     yielding: bool = False,
@@ -119,6 +121,8 @@ async def _serve(
     """``listed``: the endpoint must know the model, if it tells which ones it has. ``yielding``:
     where the model can't think so, it thinks as it does by default."""
     config = model_config(settings, model, thinking, session)
+    # Of a server that is known to have ended the user hears at once.
+    config = replace(config, retry=replace(config.retry, gone=lambda: bool(place.trouble())))
     endpoint = build_endpoint(config)
     endpoint.connection.warm()
     try:

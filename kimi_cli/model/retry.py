@@ -36,7 +36,8 @@ class Policy:
     The patient schedule lasts some twenty minutes, the brief one a minute and a half. A stall
     has cost minutes by itself and is tried less often. ``jitter`` is the share of a wait that is
     left to chance. A server that asks for more than ``longest_wait`` seconds gets no other try.
-    ``scale`` multiplies every wait.
+    ``scale`` multiplies every wait. ``gone`` says that the endpoint is known to be no more: then
+    nothing is tried again.
     """
 
     patient: Schedule = Schedule(attempts=25, base=2, cap=60)
@@ -47,6 +48,7 @@ class Policy:
     jitter: float = 0.25
     longest_wait: float = 1200
     scale: float = 1
+    gone: Callable[[], bool] = lambda: False
 
     def schedule(self, kind: ErrorClass) -> Schedule | None:
         """The schedule of a class of failure; None: trying again can't help."""
@@ -135,7 +137,7 @@ class Retrying:
             schedule = self._policy.schedule(failed.error.kind)
             count = failures[schedule] = failures.get(schedule, 0) + 1
             wait = delay(self._policy, failed.error, count, self._chance())
-            if wait is None or schedule is None:
+            if wait is None or schedule is None or self._policy.gone():
                 yield failed if count == 1 else Failed(_tired(failed.error, count))
                 return
             yield RetryWait(failed.error, wait, count, schedule.attempts)

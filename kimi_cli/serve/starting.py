@@ -56,6 +56,7 @@ def start(
         passed = [lock] if port_lock is None else [lock, port_lock]
         if ends:
             passed.append(ends[0])
+        (folder / KEEPER_LOG).touch(mode=0o600)
         with open(folder / KEEPER_LOG, "wb") as log:
             keeper = subprocess.Popen(
                 [sys.executable, "-P", "-m", KEEPER, str(folder), str(ends[0] if ends else -1)],
@@ -86,7 +87,8 @@ def _begin(folder: Path, launch: Launch) -> ServerState:
     now = time.time()
     write_launch(folder, launch)
     put(folder / KEY, _key(folder).encode() if launch.request.key else b"")
-    with contextlib.suppress(FileNotFoundError):
+    # One that was stopped before vLLM said a word does not push the last log away.
+    if (folder / LOG).is_file() and (folder / LOG).stat().st_size:
         os.replace(folder / LOG, folder / f"{LOG}.1")
     (folder / LOG).touch(mode=0o600)
     (folder / PROCESSES).unlink(missing_ok=True)

@@ -102,7 +102,7 @@ def look(folder: Path) -> Server | None:
 
 def find_server(home: Path, name: str = "") -> Server:
     """The server that is meant: by its own name, its port, or the name of its model; without a
-    name the only one that runs, or the only one there is. Raises NoServer."""
+    name the only one that runs, or where none does the last one. Raises NoServer."""
     servers = list_servers(home)
     if not servers:
         raise NoServer("no server was started yet: `kimi serve MODEL` starts one")
@@ -112,7 +112,8 @@ def find_server(home: Path, name: str = "") -> Server:
         found = [server for server in servers if server.alive] or servers
     alive = [server for server in found if server.alive] or found
     exact = [server for server in alive if server.name == name] or alive
-    if len(exact) == 1:
+    if len(exact) == 1 or (exact and not exact[0].alive):
+        # Of those that are over, the last one.
         return exact[0]
     names = ", ".join(server.name for server in exact or servers)
     if exact:
@@ -127,6 +128,8 @@ def means(server: Server, name: str) -> bool:
     launch = server.state.launch
     names = (launch.name, launch.served_name, launch.repo, launch.request.model, str(launch.port))
     if name.lower() in (one.lower() for one in names):
+        return True
+    if os.path.isabs(launch.repo) and os.path.realpath(name) == os.path.realpath(launch.repo):
         return True
     try:
         return bool(launch.repo) and find_model(launch.repo).id == find_model(name).id

@@ -211,6 +211,9 @@ def test_a_server_that_died_is_told(kimi: Kimi, serve: Serve, local: Make) -> No
     detail = run.json()["detail"]
     assert "the local server tiny has ended: the GPU's memory is full. Use less" in detail
     assert "`kimi serve restart tiny` starts it again" in detail
+    # It is known to be gone: nobody waits for it.
+    assert "next try" not in run.err
+    assert "kimi --local tiny -r " in run.err
 
 
 def test_doctor_tells_of_local_servers(kimi: Kimi, serve: Serve, local: Make) -> None:

@@ -159,6 +159,19 @@ def test_the_last_failure_says_how_often() -> None:
     assert scripted.asked == scripted.closed == 4
 
 
+def test_of_an_endpoint_that_is_gone_nothing_more_is_asked() -> None:
+    asked: list[bool] = []
+
+    def gone() -> bool:
+        asked.append(len(asked) == 1)
+        return asked[-1]
+
+    scripted = Scripted(*[[Failed(error(E.SERVER))] for _ in range(9)])
+    *waited, last = collect(scripted, Policy(scale=0, gone=gone))
+    assert (len(waited), scripted.asked) == (1, 2)
+    assert isinstance(last, Failed)
+
+
 def test_a_failure_that_is_not_tried_again_is_passed_on_as_it_is() -> None:
     failed = Failed(error(E.AUTH))
     assert collect(Scripted([TextDelta("a"), failed]), FAST) == [TextDelta("a"), failed]

@@ -89,14 +89,30 @@ def test_the_one_that_runs_is_meant(tmp_path: Path) -> None:
         state.find_server(tmp_path)
     one = made(tmp_path, a_launch("one"))
     assert state.find_server(tmp_path).name == "one"
-    made(tmp_path, a_launch("two", 8001))
-    with pytest.raises(NoServer, match="which one"):
+    two = made(tmp_path, a_launch("two", 8001), started=1.0)
+    # Where none runs, the last one.
+    assert state.find_server(tmp_path).name == "two"
+    with held(one), held(two), pytest.raises(NoServer, match="which one"):
         state.find_server(tmp_path)
     with pytest.raises(NoServer, match="no server is called 'three'; there are"):
         state.find_server(tmp_path, "three")
     with held(one):
         assert state.find_server(tmp_path).name == "one"
         assert state.find_server(tmp_path, "kimi-k2.5").name == "one"
+
+
+def test_a_folder_is_known_however_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "models" / "m"
+    model.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(model)
+    made(tmp_path, replace(a_launch("one"), repo=str(model)))
+    server = state.find_server(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for name in (f"{model}/", "models//m", "./models/m", "link"):
+        assert state.means(server, name), name
+    assert not state.means(server, "models")
 
 
 def test_a_name_is_taken_as_long_as_its_keeper_lives(tmp_path: Path) -> None:

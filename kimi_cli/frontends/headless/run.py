@@ -168,7 +168,8 @@ def _print_result(
     if tally.turns or tally.aside:
         progress.line(*_used(tally, session.price.currency if session.price else None))
     if job.keep_session:
-        say(f'kimi -r {session.id} -p "..."')
+        at = f" --local {session.place.name}" if session.place.name else ""
+        say(f'kimi{at} -r {session.id} -p "..."')
 
 
 def _used(tally: Tally, currency: str | None) -> Iterator[str]:

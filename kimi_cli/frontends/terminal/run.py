@@ -144,5 +144,7 @@ async def _tick(controller: Controller) -> None:
 def _goodbye(controller: Controller, look: Look) -> None:
     opened = controller.work.opened
     if opened and opened.kept:
-        sys.stdout.write(f"  resume with: kimi -r {opened.session.id}\n")
+        place = opened.session.place.name
+        at = f" --local {place}" if place else ""
+        sys.stdout.write(f"  resume with: kimi{at} -r {opened.session.id}\n")
         sys.stdout.flush()
