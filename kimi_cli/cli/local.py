@@ -35,7 +35,7 @@ def local_place(wanted: str, home: Path, *, terminal: bool) -> Place:
     try:
         server = pick(servers, wanted, newest=terminal)
         if server is None and wanted:
-            _start(wanted)
+            _start(wanted, servers)
             server = pick(list_servers(home), wanted, newest=True)
     except Ambiguous as error:
         raise UsageError(str(error)) from None
@@ -52,7 +52,7 @@ def local_place(wanted: str, home: Path, *, terminal: bool) -> Place:
     return place
 
 
-def _start(wanted: str) -> None:
+def _start(wanted: str, servers: list[Server]) -> None:
     from contextlib import redirect_stdout
 
     import typer
@@ -69,20 +69,25 @@ def _start(wanted: str) -> None:
     if code >= SIGNALLED:
         raise _gave_up(f"the start of {wanted} was interrupted", code)
     if code:
-        raise UsageError(f"no local server was started for {wanted!r}; a prompt goes with -p")
+        lines = [f"no local server was started for {wanted!r}", *_others(servers)]
+        raise UsageError("\n".join(lines))
+
+
+def _others(servers: list[Server]) -> list[str]:
+    """The servers that may have been meant: those that run, and the last ones that failed."""
+    from kimi_cli.agent.local import about, again, running, why_over
+
+    lines = [f"  {one.name} runs: {about(one)}" for one in running(servers)]
+    failed = [one for one in servers if one.state.progress.stage == "failed"][:SHOWN_FAILURES]
+    return lines + [f"  {one.name} failed: {why_over(one)}; {again(one)}" for one in failed]
 
 
 def _none(servers: list[Server], wanted: str) -> str:
     """That no server runs, how to get one, and why the last ones failed."""
-    from kimi_cli.agent.local import why_over
-
     if wanted:
         return f"the local server for {wanted!r} ended at once: `kimi serve ps` shows it"
-    lines = ["no local server runs: `kimi serve MODEL` starts one, and --local MODEL does too"]
-    failed = [one for one in servers if one.state.progress.stage == "failed"]
-    for one in failed[:SHOWN_FAILURES]:
-        lines.append(f"  {one.name} failed: {why_over(one)}".rstrip(": "))
-    return "\n".join(lines)
+    first = "no local server runs: `kimi serve MODEL` starts one, and --local MODEL does too"
+    return "\n".join([first, *_others(servers)])
 
 
 def _ready(server: Server) -> Server:

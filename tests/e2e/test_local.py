@@ -146,9 +146,11 @@ def test_several_run(kimi: Kimi, serve: Serve, local: Make) -> None:
     assert kimi("--local=tiny", "-p", "hi").out == "1\n"
 
 
-def test_a_name_that_means_nothing_starts_nothing(kimi: Kimi) -> None:
+def test_a_name_that_means_nothing_starts_nothing(kimi: Kimi, serve: Serve, local: Make) -> None:
+    local(serve([]))
     run = kimi("--local", "no-such-model", *JSON, env={"PATH": os.defpath})
     assert run.code == 2 and "no local server was started for 'no-such-model'" in run.err
+    assert "  tiny runs: tiny at http://127.0.0.1:" in run.err
     assert run.json()["answer"] == ""
 
 
