@@ -34,7 +34,6 @@ class Serve(TyperGroup):
 app = typer.Typer(
     name="serve",
     cls=Serve,
-    help="Serve a model on your own GPUs with vLLM: kimi serve MODEL.",
     no_args_is_help=True,
     add_completion=False,
     subcommand_metavar="MODEL | COMMAND [ARGS]...",
@@ -43,7 +42,10 @@ app = typer.Typer(
 
 @app.callback()
 def main() -> None:
-    """Serve a model on your own GPUs with vLLM: kimi serve MODEL."""
+    """Serve a model on your own GPUs with vLLM: kimi serve MODEL.
+
+    The options of a run, such as --detach and --port: kimi serve run -h.
+    """
 
 
 app.command(RUN, cls=Run)(run_command)

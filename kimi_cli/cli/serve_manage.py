@@ -42,15 +42,18 @@ def ps(
 ) -> None:
     """List the servers that run."""
     from kimi_cli.frontends.serve.server_view import server_fields, server_lines
+    from kimi_cli.frontends.serve.stopping import remains
     from kimi_cli.serve.state import list_servers
 
     known = list_servers(_home())
-    found = [server for server in known if every or server.alive]
+    # They hold memory and their port until they are stopped.
+    left = [server.name for server in known if remains(server)]
+    found = [server for server in known if every or server.alive or server.name in left]
     if as_json:
         print(json_line([server_fields(server) for server in found]))
     elif found:
         out = pane(sys.stdout)
-        out.say(server_lines(found, out.width, time.time()))
+        out.say(server_lines(found, out.width, time.time(), left))
     else:
         more = "; --all lists those that have ended" * bool(known)
         print(f"kimi: no server runs: kimi serve MODEL starts one{more}", file=sys.stderr)
@@ -109,6 +112,9 @@ def logs(
     except OSError as error:
         fail("no-log", f"{server.log}: {error.strerror}", False, FAILED)
     with tail:
+        if not server.log.stat().st_size:
+            yet = " yet" * server.alive
+            print(f"kimi: vLLM printed nothing{yet}", file=sys.stderr)
         lines = tail.last(count)
         for line in lines if follow else [*lines, *tail.rest()][-count:] if count else []:
             print(line)

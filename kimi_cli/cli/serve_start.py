@@ -22,8 +22,10 @@ from kimi_cli.serve.running import Request
 
 if TYPE_CHECKING:
     from kimi_cli.frontends.serve.pane import Pane
+    from kimi_cli.frontends.serve.spans import Line
     from kimi_cli.serve.installed import Vllm
     from kimi_cli.serve.prepare import Ready
+    from kimi_cli.serve.running import Launch
     from kimi_cli.serve.state import Server
 
 USAGE_KINDS = ("unknown-model", "unreadable-model", "name", "extra", "gpus", "nodes", "usage")
@@ -47,7 +49,9 @@ def run(request: Request, *, detach: bool, wait: bool, as_json: bool) -> int:
         ready = _prepared(request, home, out, as_json)
         if _must_ask(ready, as_json):
             ready = _prepared(replace(request, trusted=True), home, out, as_json)
+        _check_name(ready.launch.name, home)
     out.say(head_lines(ready.launch, out.width))
+    out.say(_others(ready.launch, home, out.width))
     with Interrupts() as interrupts:
         try:
             server, owner = starting.start(
@@ -127,7 +131,10 @@ def _prepared(
     if vllm is not None:
         # Asking it for its options takes a quarter of a minute, the first time.
         version = f" {vllm.version}" * bool(vllm.version)
-        out.draw([(Span(f"  looks at vLLM{version} and this computer", "dim"),)])
+        words = f"looks at vLLM{version} and this computer"
+        out.draw([(Span(f"  {words}", "dim"),)])
+        if not out.live:
+            show([f"kimi: {words}"], sys.stderr)
     try:
         seen = look(request, vllm, env, alike=alike or request.ray)
         found = prepare(request, env, home, vllm, machine=seen.machine)
@@ -160,9 +167,52 @@ def _with_port(request: Request, home: Path) -> tuple[Request, int | None]:
     try:
         port, lock = take(home, wish.port, request.port_given, host=wish.host, name=name)
     except PortTaken as error:
+        if lost := _lost(home, port=wish.port):
+            raise _left(lost, str(error), "port") from None
         todo = "choose another one with --port" if request.port_given else ""
         raise NotReady("port", str(error), todo) from None
     return replace(request, wish=replace(wish, port=port)), lock
+
+
+def _check_name(name: str, home: Path) -> None:
+    """Raises NotReady where processes are left of that server's, which nobody could find once a
+    new one has its name."""
+    if lost := _lost(home, name=name):
+        raise _left(lost, f"vLLM still runs of a server called {name}", "lost")
+
+
+def _lost(home: Path, *, name: str = "", port: int = 0) -> Server | None:
+    """The server of that name or port whose keeper was killed and whose processes are there."""
+    from kimi_cli.frontends.serve.stopping import remains
+    from kimi_cli.serve.state import list_servers
+
+    for server in list_servers(home):
+        meant = server.name == name or server.state.launch.port == port
+        if meant and remains(server):
+            return server
+    return None
+
+
+def _left(server: Server, what: str, kind: str) -> NotReady:
+    message = f"{what}: what is left of {server.name}, whose keeper was killed"
+    return NotReady(kind, message, "end it first", (f"kimi serve stop {server.name}",))
+
+
+def _others(launch: Launch, home: Path, width: int | None) -> list[Line]:
+    """That another server has this model already."""
+    from kimi_cli.frontends.serve.spans import wrapped
+    from kimi_cli.serve.running import LOADING, UP
+    from kimi_cli.serve.state import list_servers
+
+    lines: list[Line] = []
+    for server in list_servers(home):
+        other, stage = server.state.launch, server.state.progress.stage
+        same = (other.repo or other.request.model) == (launch.repo or launch.request.model)
+        if same and server.alive and stage in (*LOADING, *UP):
+            verb = "runs" if stage in UP else "loads"
+            words = f"{other.name} {verb} this model already: kimi --local {other.name}"
+            lines += wrapped(words, width, "warn", "! ", "  ")
+    return lines
 
 
 def _must_ask(ready: Ready, as_json: bool) -> bool:

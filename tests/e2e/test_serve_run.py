@@ -4,21 +4,33 @@ found on disk."""
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from kimi_cli.serve.state import read
+from kimi_cli.serve.state import read, write
+from tests.support import vllm_program
 from tests.support.gpu_programs import __file__ as gpu_programs
 from tests.support.kept import kept, put
 from tests.support.program import PROGRAM, Kimi, Run
 
 STAND_IN = Path(gpu_programs).parent / "nvml"
+START = ("kimi-k2.5", "--gpus", "8xH200", "--detach", "--no-wait", "--yes")
+LISTENS = """
+import socket, time
+with socket.create_server(("127.0.0.1", 0)) as server:
+    print(server.getsockname()[1], flush=True)
+    time.sleep(600)
+"""
 FIELDS = {
     *("name", "state", "alive", "url", "model", "repo", "context", "tokens", "key_file", "log"),
     *("pid", "vllm", "started", "ready", "ended", "progress", "checks", "repairs", "notes"),
@@ -70,6 +82,13 @@ def test_usage(kimi: Kimi, args: Sequence[str], words: str) -> None:
     assert (run.code, run.out) == (2, "")
     assert run.err.startswith("kimi: ") and words in run.err
     assert "Traceback" not in run.err
+
+
+def test_help_points_to_the_options_of_a_run(kimi: Kimi) -> None:
+    assert "kimi serve run -h" in serve(kimi, "-h").out
+    bare = serve(kimi)
+    assert "kimi serve run -h" in bare.out + bare.err
+    assert "--detach" in serve(kimi, "run", "-h").out
 
 
 def test_json_has_one_object_in_the_end_only(kimi: Kimi) -> None:
@@ -213,6 +232,72 @@ def test_a_server_whose_keeper_was_killed(kimi: Kimi) -> None:
     assert (stop.code, stop.out) == (0, "  tiny had ended before · no process of it is left\n")
 
 
+@contextmanager
+def left_of(name: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A process with the mark of a server that `put` makes, and the port at which it listens."""
+    env = {**os.environ, "KIMI_SERVER_ID": f"id-{name}"}
+    with subprocess.Popen(
+        [sys.executable, "-c", LISTENS], env=env, stdout=subprocess.PIPE, text=True
+    ) as left:
+        try:
+            assert left.stdout
+            yield left, int(left.stdout.readline())
+        finally:
+            left.kill()
+
+
+def test_what_is_left_of_a_server_whose_keeper_was_killed(kimi: Kimi) -> None:
+    # Other tests stop servers of theirs at the same time, and look for their marks.
+    name = f"left-{os.getpid()}"
+    put(kimi.home, "ready", "older")
+    with left_of(name) as (left, port):
+        put(kimi.home, "ready", name, port=port)
+        run = serve(kimi, "ps")
+        assert f"{name} is lost, vLLM may still run: kimi serve stop {name}" in run.out
+        assert "older" not in run.out
+        assert [one["name"] for one in serve(kimi, "ps", "--json").json()] == [name]
+        run = serve(kimi, "kimi-k2.5", "--port", str(port))
+        assert run.code == 1
+        assert f"port {port} is in use by " in run.err and "--port" not in run.err
+        assert run.err.endswith(f"  end it first\n    kimi serve stop {name}\n")
+        stop = serve(kimi, "stop", name)
+        assert stop.code == 0
+        assert stop.out == (
+            f"  {name} had lost its keeper · what was left of it was ended"
+            " · no process of it is left\n"
+        )
+        assert left.wait(10) == -signal.SIGTERM
+    assert "no server runs" in serve(kimi, "ps").err
+    assert serve(kimi, "stop", name).out.startswith(f"  {name} had ended before · no process")
+
+
+def test_a_name_of_which_vllm_still_runs_is_not_used_again(kimi: Kimi, tmp_path: Path) -> None:
+    name = f"left-{os.getpid()}-again"
+    env = {"KIMI_VLLM": str(vllm_program.install(tmp_path / "vllm"))}
+    with left_of(name):
+        put(kimi.home, "ready", name)
+        run = serve(kimi, *START, "--name", name, env=env)
+        assert run.code == 1
+        assert f"kimi serve stop {name}" in run.err
+        assert read(kimi.home / "servers" / name).progress.stage == "ready"
+
+
+def test_a_second_server_of_a_model_says_so(kimi: Kimi, tmp_path: Path) -> None:
+    env = {"KIMI_VLLM": str(vllm_program.install(tmp_path / "vllm"))}
+    folder = put(kimi.home, "ready", "kimi-k2.5")
+    first = read(folder)
+    write(folder, replace(first, launch=replace(first.launch, repo="moonshotai/Kimi-K2.5")))
+    with kept(folder):
+        run = serve(kimi, *START, env=env)
+        assert run.code == 0, run.err
+        # It takes its time, and nothing can be drawn.
+        assert run.err == "kimi: looks at vLLM 0.32.0 and this computer\n"
+        lines = run.out.splitlines()
+        assert lines[0].endswith(" · called kimi-k2.5-2")
+        assert "! kimi-k2.5 runs this model already: kimi --local kimi-k2.5" in lines
+        assert serve(kimi, "stop", "kimi-k2.5-2", "--now").code == 0
+
+
 def test_restart_asks_for_the_same_again(kimi: Kimi) -> None:
     put(kimi.home, "failed")
     run = serve(kimi, "restart")
@@ -226,7 +311,11 @@ def test_stop(kimi: Kimi) -> None:
     with kept(folder):
         run = serve(kimi, "stop")
     assert run.code == 0
-    assert re.fullmatch(r"  tiny stopped after .* · no process of it is left\n", run.out)
+    assert re.fullmatch(
+        r"  stopping tiny: requests in work finish first, at most 30 s\n"
+        r"  tiny stopped after .* · no process of it is left\n",
+        run.out,
+    )
     assert read(folder).progress.stage == "stopped"
 
 
@@ -243,6 +332,12 @@ def test_logs(kimi: Kimi) -> None:
     # One that has ended is followed to its end.
     assert serve(kimi, "logs", "-f", "-n", "1").out.splitlines() == ["red �", "last"]
     assert serve(kimi, "logs", "other").code == 2
+
+
+def test_logs_of_one_that_printed_nothing(kimi: Kimi) -> None:
+    with kept(put(kimi.home, "starting")):
+        run = serve(kimi, "logs")
+    assert (run.code, run.out, run.err) == (0, "", "kimi: vLLM printed nothing yet\n")
 
 
 def test_logs_are_followed_until_the_server_ends(kimi: Kimi) -> None:

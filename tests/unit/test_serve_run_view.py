@@ -33,7 +33,7 @@ from kimi_cli.frontends.serve.server_view import (
     status_lines,
 )
 from kimi_cli.frontends.serve.spans import Line, Span, cut, dotted, painted, plain_text, wrapped
-from kimi_cli.frontends.serve.stopping import stopped_lines
+from kimi_cli.frontends.serve.stopping import begun_lines, stopped_lines
 from kimi_cli.serve.running import (
     LOADING,
     Checked,
@@ -240,6 +240,8 @@ def test_the_two_lines_of_the_plan_and_its_notes() -> None:
         "  weights 69.2  kv cache 46.8  overhead 10.1  free 14.9 GiB per GPU",
         "  5.7M tokens fit",
     ]
+    second = texts(list(head_lines(replace(LAUNCH, name="kimi-k2.5-2"), 120)))
+    assert second[0] == f"{LAUNCH.title} · called kimi-k2.5-2"
 
 
 def test_stopped() -> None:
@@ -248,6 +250,10 @@ def test_stopped() -> None:
         "  kimi-k2.5 stopped after 12:05 · no process of it is left"
     ]
     assert "can't be ended: 4, 9" in texts(stopped_lines(stopped, [4, 9], 80))[0]
+    (begun,) = texts(begun_lines(server(at("ready", 1.0)), None, now=False))
+    assert begun == "  stopping kimi-k2.5: requests in work finish first, at most 30 s"
+    for one, now in ((server(), False), (server(at("ready", 1.0)), True)):
+        assert texts(begun_lines(one, None, now=now)) == ["  stopping kimi-k2.5"]
     assert plain_text(stopping_line(2.0, 1000.0, 1012.0, 80)) == (
         "  stopping · 2 requests to finish · 0:12 · ctrl-c again ends it at once"
     )
@@ -272,6 +278,9 @@ def test_the_table() -> None:
     assert lines[3].startswith("tiny ") and "http" not in lines[3] and "4711" not in lines[3]
     narrow = texts(server_lines([server()], 60, 1600.0))
     assert narrow[0].split()[:2] == ["name", "state"] and "http://127.0.0.1:8000/v1" in narrow[1]
+    lost = texts(server_lines([server(gone, False)], 120, 8800.0, ["tiny"]))
+    assert " lost " in lost[1] and "failed" not in lost[1]
+    assert lost[2] == "! tiny is lost, vLLM may still run: kimi serve stop tiny"
 
 
 def test_status_of_one_that_loads_and_of_one_that_failed() -> None:
@@ -281,6 +290,18 @@ def test_status_of_one_that_loads_and_of_one_that_failed() -> None:
     trouble = Trouble("memory", "the weights do not fit", "use more GPUs")
     failed = replace(at("failed", 1600.0), trouble=trouble, ended=1600.0)
     assert "  ✗ the weights do not fit" in texts(status_lines(server(failed, False), 100, 1700.0))
+
+
+def test_status_has_the_words_of_what_fails() -> None:
+    checks = (CHECKS[0], Checked("tool call", False, "the call came as text"))
+    up = replace(at("limited", 1600.0), checks=checks, tokens=4_194_304)
+    lines = texts(status_lines(server(up), 100, 1700.0))
+    assert "4.2M tokens fit" in lines[1]
+    assert lines[2:] == ["  ✓ chat · ✗ tool call", "    tool call: the call came as text"]
+    # Of one that is over that is no longer so.
+    gone = replace(up, progress=Progress("stopped", 1600.0))
+    over = "\n".join(texts(status_lines(server(gone, False), 100, 1700.0)))
+    assert "✓" not in over and "tokens fit" not in over and "tool call" not in over
 
 
 def test_fields() -> None:
@@ -350,9 +371,10 @@ def test_never_wider_than_the_terminal(
         *live_lines(state, 2000.0, width),
         *ready_lines(state, width),
         *failed_lines(state, log, width),
-        *server_lines([server(state)], width, 2000.0),
+        *server_lines([server(state)], width, 2000.0, [one]),
         *status_lines(server(state), width, 2000.0),
         *stopped_lines(server(state), [1, 2], width),
+        *begun_lines(server(state), width, now=False),
         stopping_line(2.0, 1000.0, 2000.0, width),
         figures_line(figures({}, {}, 1.0), width),
     ):

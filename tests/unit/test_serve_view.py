@@ -14,6 +14,7 @@ from kimi_cli.frontends.serve.layout_text import command, dotted, named, paragra
 from kimi_cli.frontends.serve.plan_json import result_fields
 from kimi_cli.frontends.serve.plan_view import (
     Asked,
+    amount,
     assignment,
     gib,
     gpu_name,
@@ -134,6 +135,10 @@ def test_table() -> None:
 )
 def test_lengths(count: int, text: str) -> None:
     assert tokens(count) == text
+
+
+def test_amounts_are_as_above_a_start() -> None:
+    assert [amount(n) for n in (9840, 262_144, 4_194_304)] == ["9,840", "262.1k", "4.2M"]
 
 
 def test_sizes() -> None:

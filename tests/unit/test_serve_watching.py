@@ -236,7 +236,7 @@ def test_stopping_waits_until_the_keeper_is_gone(tmp_path: Path) -> None:
         assert state.stopped(server, 0)
         out.seek(0)
         words = out.read()
-    assert words.startswith("  tiny stopped after ") and "no process of it is left" in words
+    assert "\n  tiny stopped after " in words and "no process of it is left" in words
 
 
 def test_one_that_has_not_said_its_number_is_killed_by_that_of_its_lock(tmp_path: Path) -> None:

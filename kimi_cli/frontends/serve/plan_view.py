@@ -196,6 +196,12 @@ def tokens(count: int) -> str:
         return f"{count >> 20}M"
     if count >= 1 << 10 and not count % (1 << 10) and count < 1 << 20:
         return f"{count >> 10}k"
+    return amount(count)
+
+
+def amount(count: int) -> str:
+    """How many tokens fit, in powers of ten as the line above a start has it: ``9,840``,
+    ``715.1k``, ``4.2M``."""
     if count < 10_000:
         return f"{count:,}"
     return f"{count / 1000:.1f}k" if count < 1_000_000 else f"{count / 1_000_000:.1f}M"
@@ -264,7 +270,7 @@ def _user(process: Process) -> str:
 
 
 def _room(plan: Plan) -> Iterator[str]:
-    yield f"{tokens(plan.tokens)} tokens fit"
+    yield f"{amount(plan.tokens)} tokens fit"
     yield f"{plan.sessions:,} session{'s' * (plan.sessions != 1)} of {tokens(plan.context)} at once"
     each = f"{plan.kv_token_bytes:,} bytes a token"
     if plan.kv_token_gpu_bytes != plan.kv_token_bytes:

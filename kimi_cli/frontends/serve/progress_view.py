@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kimi_cli.frontends.plain import clean, seconds
 from kimi_cli.frontends.serve.spans import Line, Span, columns_of, cut, dotted, wrapped
+from kimi_cli.serve.naming import name_of
 from kimi_cli.serve.running import LOADING, UP, Checked, Launch, Progress, ServerState, Stage
 
 STAGES: dict[Stage, str] = {
@@ -29,10 +30,14 @@ MOST_WAITING_LINES = 3
 
 
 def head_lines(launch: Launch, width: int | None) -> Iterator[Line]:
-    """The plan in two lines, and what there is to know besides."""
+    """The plan in two lines, and what there is to know besides. The server's name is told where it
+    is not the model's."""
+    called = "" if launch.name == name_of(launch.served_name) else clean(launch.name)
     for text, first in ((launch.title, ""), (launch.about, "  ")):
         if text:
             pieces = clean(text).split(" · ")
+            if called and not first:
+                pieces.append(f"called {called}")
             yield from dotted([Span(piece) for piece in pieces], width, first, "  ")
     for note in launch.notes:
         yield from wrapped(note, width, "warn", "! ", "  ")
@@ -91,6 +96,12 @@ def ready_lines(state: ServerState, width: int | None) -> list[Line]:
     word = "ready" if state.progress.stage == "ready" else "running, with limits,"
     where = Span(f"{word} on {clean(state.base_url)}")
     lines = dotted([*checks, where, Span("kimi --local", "live")], width)
+    return lines + failed_checks(state, width)
+
+
+def failed_checks(state: ServerState, width: int | None) -> list[Line]:
+    """What it fails at, in words."""
+    lines: list[Line] = []
     for check in state.checks:
         if not check.ok:
             lines += wrapped(f"{check.name}: {check.words}", width, "warn", "    ")

@@ -25,7 +25,7 @@ def opening_lines(subject: Subject, cost: Estimate, width: int | None) -> list[L
     )
     takes = (
         Span(f"about {counted(cost.requests, 'request')}"),
-        Span(f"{tokens(cost.input_tokens)} out, {short(cost.output_tokens)} back"),
+        Span(f"{tokens(cost.input_tokens)} of prompts, {short(cost.output_tokens)} of answers"),
         Span(f"and {short(cost.too_long)} that must be refused"),
     )
     lines = [*dotted(title, width, ""), *dotted(takes, width)]

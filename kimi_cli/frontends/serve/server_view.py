@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kimi_cli.frontends.plain import ago, clean, moment, when
-from kimi_cli.frontends.serve.plan_view import tokens
-from kimi_cli.frontends.serve.progress_view import STAGES, check_span, failed_lines, progress_words
+from kimi_cli.frontends.serve.plan_view import amount, tokens
+from kimi_cli.frontends.serve.progress_view import (
+    STAGES,
+    check_span,
+    failed_checks,
+    failed_lines,
+    progress_words,
+)
 from kimi_cli.frontends.serve.spans import (
     Line,
     Span,
@@ -75,9 +81,12 @@ def figures_line(now: Figures | None, width: int) -> Line:
     return cut(tuple(Span(span.text, span.style or "dim") for span in line), width)
 
 
-def server_lines(servers: Sequence[Server], width: int | None, now: float) -> list[Line]:
-    """A table of servers, at most `width` columns wide (None: nothing is left out)."""
-    rows = [_row(server, now) for server in servers]
+def server_lines(
+    servers: Sequence[Server], width: int | None, now: float, left: Collection[str] = ()
+) -> list[Line]:
+    """A table of servers, at most `width` columns wide (None: nothing is left out). `left` are the
+    names of those whose keeper is gone and whose processes are not."""
+    rows = [_row(server, now, server.name in left) for server in servers]
     names = list(HEADINGS)
     lines = list(table(names, rows))
     for name in GIVE_WAY:
@@ -88,7 +97,13 @@ def server_lines(servers: Sequence[Server], width: int | None, now: float) -> li
         for row in rows:
             row.pop(at)
         lines = list(table(names, rows))
-    return lines if width is None else [cut(line, width) for line in lines]
+    if width is not None:
+        lines = [cut(line, width) for line in lines]
+    for name in left:
+        name = clean(name)
+        words = f"{name} is lost, vLLM may still run: kimi serve stop {name}"
+        lines += wrapped(words, width, "warn", "! ", "  ")
+    return lines
 
 
 def status_lines(server: Server, width: int | None, now: float) -> list[Line]:
@@ -108,7 +123,7 @@ def status_lines(server: Server, width: int | None, now: float) -> list[Line]:
     facts = [
         _model(launch),
         f"context {tokens(_context(state))}" if _context(state) else "",
-        f"{tokens(state.tokens)} tokens fit" if state.tokens else "",
+        f"{amount(state.tokens)} tokens fit" if state.tokens and stage not in OVER else "",
         f"started {began}",
         f"pid {state.keeper_pid}" if server.alive and state.keeper_pid else "",
     ]
@@ -118,8 +133,9 @@ def status_lines(server: Server, width: int | None, now: float) -> list[Line]:
         lines += wrapped(words, width, "warn" if state.progress.waiting else "live")
     if stage == "failed":
         lines += failed_lines(state, server.log, width)
-    elif state.checks:
+    elif state.checks and stage not in OVER:
         lines += dotted([check_span(check) for check in state.checks], width)
+        lines += failed_checks(state, width)
     for note in state.notes:
         lines += wrapped(note, width, "dim")
     return lines
@@ -168,7 +184,7 @@ def server_fields(server: Server) -> dict[str, Any]:
     }
 
 
-def _row(server: Server, now: float) -> list[Span]:
+def _row(server: Server, now: float, left: bool) -> list[Span]:
     state = server.state
     launch = state.launch
     since = state.ended or state.ready or state.started
@@ -176,7 +192,7 @@ def _row(server: Server, now: float) -> list[Span]:
     return [
         Span(clean(launch.name)),
         Span(_model(launch)),
-        Span(_stage(state), _style(state)),
+        Span("lost" if left else _stage(state), _style(state)),
         Span("" if over else clean(state.base_url)),
         Span(tokens(_context(state)) if _context(state) else ""),
         Span(when(since, now)),

@@ -10,9 +10,10 @@ from kimi_cli.frontends.serve.pane import Pane
 from kimi_cli.frontends.serve.progress_view import stopping_line
 from kimi_cli.frontends.serve.signals import Interrupts
 from kimi_cli.frontends.serve.spans import Line, wrapped
-from kimi_cli.serve import state
+from kimi_cli.serve import state, sweep
 from kimi_cli.serve.running import UP
 from kimi_cli.serve.state import Server
+from kimi_cli.serve.sweep import Proc
 
 POLL_SECONDS = 0.1
 PATIENCE = 120.0
@@ -27,6 +28,9 @@ def stop_server(server: Server, pane: Pane, *, now: bool, patience: float = PATI
     meter = Meter(server.state.base_url) if server.state.progress.stage in UP else None
     began = time.time()
     over = not server.alive
+    remained = remains(server)
+    if server.alive and not pane.live:
+        pane.say(begun_lines(server, pane.width, now=now))
     asked = -1
     with Interrupts() as interrupts:
         try:
@@ -47,14 +51,41 @@ def stop_server(server: Server, pane: Pane, *, now: bool, patience: float = PATI
     if server.alive:
         return False
     left = state.sweep_dead(server)
-    pane.say(stopped_lines(server, [proc.pid for proc in left], pane.width, before=over))
+    pids = [proc.pid for proc in left]
+    pane.say(stopped_lines(server, pids, pane.width, before=over, remained=bool(remained)))
     return not left
 
 
+def remains(server: Server) -> list[Proc]:
+    """The processes of a server whose keeper was killed, those that can be told: written down, or
+    marked in their environment. None of another server."""
+    trouble = server.state.trouble
+    if server.alive or trouble is None or trouble.kind != "lost":
+        return []
+    noted = state.read_processes(server.folder)
+    return list(dict.fromkeys([*noted, *sweep.marked(server.state.id)]))
+
+
+def begun_lines(server: Server, width: int | None, *, now: bool) -> list[Line]:
+    """That it is being stopped, where nothing can be drawn anew meanwhile."""
+    from kimi_cli.serve.finish import DRAIN_SECONDS
+
+    words = f"stopping {clean(server.name)}"
+    if server.state.progress.stage in UP and not now:
+        words += f": requests in work finish first, at most {DRAIN_SECONDS} s"
+    return wrapped(words, width)
+
+
 def stopped_lines(
-    server: Server, left: list[int], width: int | None, *, before: bool = False
+    server: Server,
+    left: list[int],
+    width: int | None,
+    *,
+    before: bool = False,
+    remained: bool = False,
 ) -> list[Line]:
-    """That it has stopped, `before` anybody asked; `left` are processes that could not be ended."""
+    """That it has stopped, `before` anybody asked; what `remained` of it then was ended now.
+    `left` are processes that could not be ended."""
     now = server.state
     took = seconds(now.ended - now.started) if now.ended and not before else ""
     what = "had ended before" if before else "stopped" + f" after {took}" * bool(took)
@@ -62,4 +93,6 @@ def stopped_lines(
     if left:
         pids = ", ".join(map(str, left))
         return wrapped(f"{what}, but these processes can't be ended: {pids}", width, "bad", "  ! ")
+    if remained:
+        what = f"{clean(now.launch.name)} had lost its keeper · what was left of it was ended"
     return wrapped(f"{what} · no process of it is left", width)
