@@ -20,7 +20,7 @@ import pytest
 from kimi_cli.serve.state import read, write
 from tests.support import vllm_program
 from tests.support.gpu_programs import __file__ as gpu_programs
-from tests.support.kept import kept, put
+from tests.support.kept import kept, mark, put
 from tests.support.program import PROGRAM, Kimi, Run
 
 STAND_IN = Path(gpu_programs).parent / "nvml"
@@ -235,7 +235,7 @@ def test_a_server_whose_keeper_was_killed(kimi: Kimi) -> None:
 @contextmanager
 def left_of(name: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """A process with the mark of a server that `put` makes, and the port at which it listens."""
-    env = {**os.environ, "KIMI_SERVER_ID": f"id-{name}"}
+    env = {**os.environ, "KIMI_SERVER_ID": mark(name)}
     with subprocess.Popen(
         [sys.executable, "-c", LISTENS], env=env, stdout=subprocess.PIPE, text=True
     ) as left:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -59,6 +60,11 @@ def launch(name: str = "tiny", *, port: int = 8000) -> Launch:
     )
 
 
+def mark(name: str) -> str:
+    """What marks the processes of a server that this run of the tests makes, and no other run."""
+    return f"id-{name}-{os.getpid()}"
+
+
 def put(
     home: Path, stage: Stage, name: str = "tiny", *, port: int = 8000, log: bytes = b""
 ) -> Path:
@@ -67,7 +73,7 @@ def put(
     folder.mkdir(parents=True, mode=0o700)
     now = time.time()
     over = now if stage in ("stopped", "failed") else None
-    made = ServerState(f"id-{name}", launch(name, port=port), 0, now - 60, Progress(stage, now))
+    made = ServerState(mark(name), launch(name, port=port), 0, now - 60, Progress(stage, now))
     state.write(folder, replace(made, ended=over))
     (folder / "key").write_text("kimi-secret")
     (folder / "lock").touch()
