@@ -178,7 +178,7 @@ def test_leaving_changes_nothing(kimi: Kimi, log_in: Callable[..., Tty], key: st
     before = sorted(kimi.home.rglob("*"))
     terminal = log_in()
     other(terminal, "http://127.0.0.1:9/v1")
-    terminal.wait_shown("enter goes on")
+    terminal.wait_shown("API key for 127.0.0.1:9")
     terminal.type("sk-half")
     terminal.press(key)
     # Back at the start, and out from there.
@@ -189,6 +189,16 @@ def test_leaving_changes_nothing(kimi: Kimi, log_in: Callable[..., Tty], key: st
     assert "nothing was changed" in terminal.text
     assert b"sk-half" not in terminal.raw
     assert sorted(kimi.home.rglob("*")) == before
+
+
+def test_an_escape_typed_ahead_is_not_lost(log_in: Callable[..., Tty]) -> None:
+    terminal = log_in()
+    terminal.wait_shown(WHERE)
+    terminal.press("4")
+    terminal.wait_shown("URL")
+    # All of it is read by the question for the URL, which ends in the middle.
+    terminal.type("http://127.0.0.1:9/v1\rsk-half\x1b")
+    terminal.until(lambda: terminal.text.count(WHERE) == 2, "no menu again")
 
 
 def test_a_hosted_endpoint_needs_a_key_that_can_be_one(log_in: Callable[..., Tty]) -> None:

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from prompt_toolkit.application import Application
 from prompt_toolkit.data_structures import Size
-from prompt_toolkit.input.typeahead import clear_typeahead
+from prompt_toolkit.input.typeahead import clear_typeahead, store_typeahead
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.layout import (
     Container,
@@ -119,6 +119,9 @@ async def run(app: Application[str | None]) -> str | None:
     """The answer; None when it was cancelled or the terminal is gone."""
     try:
         # The program's own handlers of signals stay; from the keyboard Ctrl-C comes as a key.
+        # An Esc that the dialog before had read, but had not taken for a key of its own yet: that
+        # it is one shows only by what does not follow.
+        store_typeahead(app.input, app.input.flush_keys())
         return await app.run_async(handle_sigint=False, set_exception_handler=False)
     except EOFError:
         return None
