@@ -30,6 +30,19 @@ KEYS = {
     "backspace": "\x7f",
     **{f"ctrl-{letter}": chr(ord(letter) - 96) for letter in "abcdefghijklmnopqrstuvwxyz"},
 }
+BEGIN, END = b"\x1b[?2026h", b"\x1b[?2026l"
+"""Synchronized output: what is between them is one update."""
+
+
+def updates(data: bytes) -> tuple[bytes, bytes]:
+    """The output up to the last update that has not ended, and the rest."""
+    begin = data.rfind(BEGIN)
+    if begin > data.rfind(END):
+        return data[:begin], data[begin:]
+    for length in range(len(BEGIN) - 1, 0, -1):
+        if data.endswith(BEGIN[:length]):
+            return data[:-length], data[-length:]
+    return data, b""
 
 
 class Tty:
@@ -73,16 +86,19 @@ class Tty:
         self.process.close(force=True)
 
     def _read(self) -> None:
+        waiting = b""
         while True:
             try:
                 data = os.read(self.process.child_fd, 65_536)
             except OSError:
-                return
-            if not data:
-                return
+                data = b""
             with self._lock:
                 self.raw += data
-                self._stream.feed(data)
+                # As a terminal with synchronized output: an update is seen whole or not at all.
+                whole, waiting = updates(waiting + data) if data else (waiting, b"")
+                self._stream.feed(whole)
+            if not data:
+                return
 
     @property
     def lines(self) -> list[str]:
@@ -102,7 +118,7 @@ class Tty:
         with self._lock:
             gone = ["".join(row[x].data for x in range(self._screen.columns)).rstrip()
                     for row in self._screen.history.top]  # fmt: skip
-        return gone + self.lines
+            return gone + [row.rstrip() for row in self._screen.display]
 
     @property
     def text(self) -> str:
