@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
 from pathlib import Path
 
 from kimi_cli.serve.not_ready import NotReady
+from kimi_cli.serve.state import locked, servers_folder
 
 _FORM = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
 _LONGEST = 40
@@ -28,7 +27,7 @@ def server_name(home: Path, asked: str, model: str) -> str:
                 f"{asked!r} can't be a server's name",
                 "use small letters, digits, '-', '_' and '.', not digits alone",
             )
-        if _runs(home, asked):
+        if locked(servers_folder(home) / asked):
             raise NotReady(
                 "name",
                 f"a server called {asked} is running",
@@ -40,7 +39,7 @@ def server_name(home: Path, asked: str, model: str) -> str:
     number = 1
     while True:
         name = stem if number == 1 else f"{stem}-{number}"
-        if not _runs(home, name):
+        if not locked(servers_folder(home) / name):
             return name
         number += 1
 
@@ -51,18 +50,3 @@ def name_of(model: str) -> str:
     name = re.sub(r"[^a-z0-9._-]+", "-", last).strip("-._")[:_LONGEST].rstrip("-._")
     # Digits alone would be taken for a port.
     return f"model-{name}" if not name or name in _RESERVED or name.isdecimal() else name
-
-
-def _runs(home: Path, name: str) -> bool:
-    """Whether a keeper holds the lock of that server."""
-    try:
-        lock = os.open(home / "servers" / name / "lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(lock)
-    return False

@@ -85,7 +85,7 @@ def list_servers(home: Path) -> list[Server]:
 
 def look(folder: Path) -> Server | None:
     """The server of a folder; None where there is none that can be read."""
-    alive = _locked(folder)
+    alive = locked(folder)
     try:
         state = read(folder)
     except (OSError, ValueError):
@@ -190,7 +190,7 @@ def kill_keeper(server: Server) -> None:
 
 def _send(server: Server, number: int) -> None:
     # Whoever holds the lock is the keeper, and has this number as long as it does.
-    if _locked(server.folder):
+    if locked(server.folder):
         with contextlib.suppress(OSError, ValueError):
             pid = int((server.folder / LOCK).read_text().strip())
             os.kill(pid, number)
@@ -199,7 +199,7 @@ def _send(server: Server, number: int) -> None:
 def stopped(server: Server, seconds: float) -> bool:
     """Wait up to `seconds` until the keeper is gone; whether it is."""
     deadline = time.monotonic() + seconds
-    while _locked(server.folder):
+    while locked(server.folder):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)
@@ -212,7 +212,7 @@ def sweep_dead(server: Server) -> list[Proc]:
 
     def left() -> list[Proc]:
         # By now another server may run under this name.
-        if _locked(server.folder):
+        if locked(server.folder):
             return []
         noted = read_processes(server.folder)
         below = [below for proc in noted for below in sweep.descendants(proc.pid)]
@@ -221,9 +221,10 @@ def sweep_dead(server: Server) -> list[Proc]:
     return sweep.end(left)
 
 
-def _locked(folder: Path) -> bool:
+def locked(folder: Path) -> bool:
+    """Whether a keeper holds the lock of this server's folder."""
     try:
-        handle = os.open(folder / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+        handle = os.open(folder / LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         return False
     try:
